@@ -1,0 +1,97 @@
+"""Event <-> one line of JSON.
+
+Every line is an object with `event`, the name of its class, and that class's fields. JSON has no infinities,
+so a number that is not finite is spelled as an object, `{"$float": "inf"}`. A `StudyStarted` line carries
+the `format` number; what this version does not know, it refuses.
+"""
+
+import dataclasses
+import json
+import math
+from typing import Any, cast
+
+from hpo.errors import JournalError
+from hpo.events import (
+    Event,
+    StudyFinished,
+    StudyStarted,
+    TrialFinished,
+    TrialReported,
+    TrialStarted,
+    TrialStopped,
+)
+from trials.spec import Report, TrialSpec
+
+FORMAT = 1
+
+_EVENTS: dict[str, type[Event]] = {
+    kind.__name__: kind
+    for kind in (StudyStarted, TrialStarted, TrialReported, TrialStopped, TrialFinished, StudyFinished)
+}
+
+
+def _spell(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"$float": str(value)}
+    if isinstance(value, dict):
+        return {str(name): _spell(item) for name, item in cast(dict[Any, Any], value).items()}
+    if isinstance(value, (list, tuple)):
+        return [_spell(item) for item in cast(list[Any], value)]
+    return value
+
+
+def _unspell(value: Any) -> Any:
+    if isinstance(value, dict):
+        table = cast(dict[str, Any], value)
+        if table.keys() == {"$float"}:
+            return float(table["$float"])
+        return {name: _unspell(item) for name, item in table.items()}
+    if isinstance(value, list):
+        return [_unspell(item) for item in cast(list[Any], value)]
+    return value
+
+
+def encode(event: Event) -> str:
+    """One line of JSON without a line break."""
+    kind = type(event).__name__
+    table: dict[str, Any] = {"event": kind}
+    if isinstance(event, StudyStarted):
+        table["format"] = FORMAT
+    table.update(_spell(dataclasses.asdict(event)))
+    return json.dumps(table, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
+
+
+def decode(line: str | bytes) -> Event:
+    """The event that `encode` wrote.
+
+    Raises:
+        JournalError: the line is not JSON, names an unknown event or field, lacks one, or has a newer format.
+    """
+    try:
+        table = json.loads(line)
+    except ValueError as error:
+        raise JournalError(f"not JSON: {error}") from error
+    if not isinstance(table, dict) or "event" not in table:
+        raise JournalError("not an event: a JSON object with the key 'event' is wanted")
+    fields = cast(dict[str, Any], _unspell(table))
+    name = str(fields.pop("event"))
+    if name not in _EVENTS:
+        raise JournalError(f"unknown event {name!r}; known: {', '.join(sorted(_EVENTS))}")
+    kind = _EVENTS[name]
+    if kind is StudyStarted:
+        written = fields.pop("format", None)
+        if written != FORMAT:
+            raise JournalError(
+                f"journal format {written}, this version reads format {FORMAT}: use a newer version of hpo"
+                if isinstance(written, int) and written > FORMAT
+                else f"journal format {written!r} is not {FORMAT}"
+            )
+    try:
+        if kind is TrialStarted:
+            spec = dict(fields["spec"])
+            fields["spec"] = TrialSpec(**{**spec, "rungs": tuple(spec["rungs"])})
+        elif kind is TrialReported:
+            fields["report"] = Report(**fields["report"])
+        return kind(**fields)
+    except (KeyError, TypeError, ValueError) as error:
+        raise JournalError(f"{name} does not fit this version: {error}") from error

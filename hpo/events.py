@@ -1,0 +1,92 @@
+"""Facts about a study, appended once, never changed; and the one verb that takes them in.
+
+A journal is a sequence of these. Everything that watches a study is a `Listener` and hears the same events in
+the same order.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from trials.spec import Config, Report, TrialSpec
+
+Outcome = Literal["completed", "stopped", "diverged", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """What a sampler proposes: a config, not yet a trial."""
+
+    config: Config
+    budget: int | None = None  # steps; None: the study's budget
+    parent: str | None = None  # checkpoint to start from, relative to the study's folder
+
+
+@dataclass(frozen=True, slots=True)
+class StudyStarted:
+    """A search process begins or takes up the study. A journal holds one for every such session."""
+
+    name: str
+    study: Mapping[str, Any]  # the whole study as a table, defaults filled in
+    seed: int
+    versions: Mapping[str, str]  # package name -> version
+    source: str  # revision of the working folder's source, "" when unknown
+    time: float  # seconds since the epoch, as in every event
+
+
+@dataclass(frozen=True, slots=True)
+class TrialStarted:
+    """A suggestion became a trial. Told before anything runs."""
+
+    spec: TrialSpec
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class TrialReported:
+    """A trial reached a rung."""
+
+    report: Report
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class TrialStopped:
+    """The search decided to end a trial early; its TrialFinished follows."""
+
+    trial: int
+    spent: int  # spent steps of the report that led to it
+    reason: str
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class TrialFinished:
+    """A trial ended; exactly one for each TrialStarted."""
+
+    trial: int
+    outcome: Outcome
+    time: float
+    error: str = ""  # traceback of a failed trial, or why it diverged
+    row: str = ""  # saved row, relative to the study's folder; "" when none was kept
+
+
+@dataclass(frozen=True, slots=True)
+class StudyFinished:
+    """A limit was reached. Selection is over, so this is where the test split may have been read."""
+
+    reason: str
+    time: float
+    best: int | None = None  # the chosen trial
+    test: Mapping[str, float] = field(default_factory=dict[str, float])  # its metrics on the test split
+
+
+Event = StudyStarted | TrialStarted | TrialReported | TrialStopped | TrialFinished | StudyFinished
+
+
+class Listener(Protocol):
+    """Anything that is told events: sampler, pruner, history, console, mirror."""
+
+    def tell(self, event: Event) -> None:
+        """Take in one event. Events come once each, in journal order."""
+        ...

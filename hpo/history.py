@@ -1,0 +1,134 @@
+"""Fold of events: what is known now. Incremental; a fresh fold of the same events is equal."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from hpo.events import (
+    Event,
+    StudyFinished,
+    StudyStarted,
+    TrialFinished,
+    TrialReported,
+    TrialStarted,
+    TrialStopped,
+)
+from hpo.objective import Objective
+from trials.spec import Report, TrialSpec
+
+State = Literal["running", "completed", "stopped", "diverged", "failed"]
+
+
+@dataclass(slots=True)
+class Trial:
+    """One trial as far as the journal knows it."""
+
+    spec: TrialSpec
+    started: float
+    state: State = "running"
+    reports: list[Report] = field(default_factory=list[Report])
+    finished: float | None = None
+    stop_reason: str = ""
+    error: str = ""
+    row: str = ""
+
+    @property
+    def spent(self) -> int:
+        """Steps paid for, as of the last report."""
+        return self.reports[-1].spent if self.reports else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Incumbent:
+    """From this many spent steps on (over all trials), this trial was the best known."""
+
+    spent: int
+    seconds: float  # of search, over all sessions
+    trial: int
+    value: float  # minimised
+
+
+class History:
+    """What is known of a study: trials, totals, incumbent."""
+
+    def __init__(self, objective: Objective | None = None, events: Iterable[Event] = ()) -> None:
+        self.objective = objective or Objective()
+        self.trials: dict[int, Trial] = {}
+        self.study: StudyStarted | None = None  # of the latest session
+        self.finish: StudyFinished | None = None  # None again once a finished study is taken up
+        self.sessions = 0
+        self.spent = 0  # steps paid for by all trials
+        self.incumbents: list[Incumbent] = []
+        self._elapsed_before = 0.0
+        self._session_start = math.nan
+        self._last_time = math.nan
+        for event in events:
+            self.tell(event)
+
+    def tell(self, event: Event) -> None:
+        """Take in one event."""
+        match event:
+            case StudyStarted():
+                if self.sessions:
+                    self._elapsed_before += self._last_time - self._session_start
+                self.study, self.finish = event, None
+                self.sessions += 1
+                self._session_start = event.time
+            case TrialStarted(spec):
+                self.trials[spec.trial] = Trial(spec, event.time)
+            case TrialReported(report):
+                trial = self.trials[report.trial]
+                self.spent += report.spent - trial.spent
+                trial.reports.append(report)
+            case TrialStopped():
+                self.trials[event.trial].stop_reason = event.reason
+            case TrialFinished():
+                trial = self.trials[event.trial]
+                trial.state, trial.finished = event.outcome, event.time
+                trial.error, trial.row = event.error, event.row
+                self._consider(trial, event.time)
+            case StudyFinished():
+                self.finish = event
+        self._last_time = event.time
+
+    def _consider(self, trial: Trial, time: float) -> None:
+        value = self.value(trial)
+        if trial.state != "completed" or not math.isfinite(value):
+            return
+        if not self.incumbents or value < self.incumbents[-1].value:
+            seconds = self.elapsed(time)
+            self.incumbents.append(Incumbent(self.spent, seconds, trial.spec.trial, value))
+
+    def value(self, trial: Trial) -> float:
+        """The objective at the trial's last report, minimised; infinite without one or when diverged."""
+        if not trial.reports or trial.state in ("diverged", "failed"):
+            return math.inf
+        return self.objective.value(trial.reports[-1].metrics)
+
+    @property
+    def best(self) -> Trial | None:
+        """The completed trial with the lowest objective; while none is complete, the lowest of the stopped.
+
+        Only trials that had the whole budget are compared with each other: a value at a rung is not a result.
+        """
+        if self.incumbents:
+            return self.trials[self.incumbents[-1].trial]
+        rest = [trial for trial in self.trials.values() if math.isfinite(self.value(trial))]
+        return min(rest, key=lambda trial: (self.value(trial), trial.spec.trial), default=None)
+
+    @property
+    def running(self) -> list[Trial]:
+        """Trials started and not ended, in order of their numbers."""
+        return [trial for trial in self.trials.values() if trial.state == "running"]
+
+    def count(self, state: State) -> int:
+        """How many trials are in this state."""
+        return sum(trial.state == state for trial in self.trials.values())
+
+    def elapsed(self, now: float | None = None) -> float:
+        """Seconds of search over all sessions, up to `now` (default: the last event)."""
+        if not self.sessions:
+            return 0.0
+        end = self._last_time if now is None else now
+        return self._elapsed_before + max(0.0, end - self._session_start)

@@ -1,0 +1,50 @@
+"""The boundary between searching and training: plain data, free of torch.
+
+`TrialSpec` is all a trial is told, `Report` is all it says. A black box is any function of the shape
+`TrialFn`; `trials.train.train` is one, and knows nothing of the search.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+Value = bool | int | float | str
+Config = Mapping[str, Value]
+
+
+@dataclass(frozen=True, slots=True)
+class TrialSpec:
+    """One trial: a config, a seed and a budget. Equal specs give equal reports."""
+
+    trial: int  # number in the study, from 0
+    config: Config
+    seed: int
+    budget: int  # optimizer steps that may be spent
+    rungs: tuple[int, ...]  # spent steps at which to report; increasing; the last is the budget
+    horizon: int  # steps the schedule is stretched over; the same for every trial of a study
+    split_seed: int  # seed of the split; the same for every trial of a study
+    parent: str | None = None  # checkpoint to start from, relative to the study's folder
+
+    def __post_init__(self) -> None:
+        if self.budget < 1:
+            raise ValueError(f"budget={self.budget} must be at least 1 step")
+        if self.horizon < 1:
+            raise ValueError(f"horizon={self.horizon} must be at least 1 step")
+        increasing = all(a < b for a, b in zip(self.rungs, self.rungs[1:], strict=False))
+        if not self.rungs or self.rungs[0] < 1 or not increasing or self.rungs[-1] != self.budget:
+            raise ValueError(
+                f"rungs={self.rungs} must increase from at least 1 to the budget {self.budget}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a trial says at a rung. Metrics are never measured on the test split."""
+
+    trial: int
+    step: int  # position on the kept trajectory
+    spent: int  # steps paid for, >= step
+    seconds: float  # training time, device-synchronised, compilation excluded
+    metrics: Mapping[str, float]  # "val_loss" and friends
+
+
+TrialFn = Callable[[TrialSpec], Iterator[Report]]
