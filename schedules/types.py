@@ -7,7 +7,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-# step, 0-based, of the update about to be applied -> factor on the learning rate. Pure and elementwise.
+# step, 0-based, of the update about to be applied -> factor on the learning rate. Pure and elementwise;
+# finite and >= 0 for every step >= 0; the result is float64 and has the shape of the step.
 Schedule = Callable[[ArrayLike], NDArray[np.float64]]
 
 
@@ -19,10 +20,16 @@ class Segment:
     steps: int  # optimizer steps to run
     evals: int = 0  # evenly spaced evaluations on the tuning split, the last at the end
 
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"steps={self.steps} must be at least 1")
+        if self.evals < 0:
+            raise ValueError(f"evals={self.evals} must be at least 0")
+
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """What the losses of a segment were."""
+    """What the losses of a segment were. Shorter than the segment when the budget ended first."""
 
     segment: Segment
     losses: NDArray[np.floating[Any]]  # (steps,) training loss before each update
@@ -42,6 +49,10 @@ class Probe:
     """Run each segment from here, then come back here; all may run at once, in spare lanes."""
 
     segments: tuple[Segment, ...]
+
+    def __post_init__(self) -> None:
+        if not self.segments:
+            raise ValueError("a probe needs at least one segment")
 
 
 class Tuner(Protocol):

@@ -1,0 +1,271 @@
+"""Fold of events into runs: what a tracking store should show of a study, whatever the store.
+
+One `Run` stands for the study and one for each trial. Everything in them is a function of the journal alone,
+times included, so a store that was filled halfway, twice or never can be brought to the same state.
+"""
+
+import hashlib
+import math
+import posixpath
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, cast
+
+import numpy as np
+
+from hpo import codec
+from hpo.events import (
+    Event,
+    StudyFinished,
+    StudyStarted,
+    TrialFinished,
+    TrialReported,
+    TrialStarted,
+    TrialStopped,
+)
+from hpo.history import History
+from hpo.objective import Objective
+from schedules.spec import from_config
+from trials.spec import Config, TrialSpec
+
+Status = Literal["RUNNING", "FINISHED", "KILLED", "FAILED"]
+Ending = Literal["FINISHED", "KILLED", "FAILED"]
+
+STUDY = -1  # the key of the study's own run; trials have theirs from 0
+RATE_POINTS = 50  # points of a rate schedule; a curve on a screen needs no more
+
+_STATUS: dict[str, Ending] = {
+    "completed": "FINISHED",
+    "stopped": "KILLED",
+    "diverged": "FAILED",
+    "failed": "FAILED",
+}
+_STATE: dict[str, str] = {"FINISHED": "finished", "KILLED": "interrupted", "FAILED": "failed"}
+_TAG_LENGTH = 5000  # of a traceback in a tag; the whole of it is a file
+
+
+class Measure(NamedTuple):
+    """One value of one metric. A run has at most one for each key and step."""
+
+    key: str
+    step: int
+    value: float  # NaN when it was not finite
+    time: int  # milliseconds since the epoch
+
+
+@dataclass(slots=True)
+class Run:
+    """What one run should hold."""
+
+    name: str
+    start: int  # milliseconds since the epoch
+    tags: dict[str, str]
+    params: dict[str, str]
+    status: Status = "RUNNING"
+    end: int | None = None
+    metrics: dict[tuple[str, int], Measure] = field(default_factory=dict[tuple[str, int], Measure])
+    files: dict[str, str] = field(default_factory=dict[str, str])  # name -> text
+
+    def measure(self, key: str, step: int, value: float, time: float) -> None:
+        """Add a value, unless the run has one for this key and step."""
+        key = valid_name(key)
+        value = float(value) if math.isfinite(value) else math.nan
+        self.metrics.setdefault((key, step), Measure(key, step, value, _milliseconds(time)))
+
+
+class Runs:
+    """The runs of one study, and which of them changed since somebody looked."""
+
+    def __init__(self, journal: str = "") -> None:
+        self.history = History()
+        self.identity = ""  # of the study: the same in every session, different between studies
+        self.runs: dict[int, Run] = {}
+        self.changed: set[int] = set()
+        self._journal = journal
+        self._ended = 0  # trials; the step of the study's own metrics
+        self._best: int | None = None
+        self._time = 0.0
+
+    @property
+    def study(self) -> Run:
+        """The study's own run."""
+        return self.runs[STUDY]
+
+    def tell(self, event: Event) -> None:
+        """Take in one event."""
+        self._time = event.time
+        match event:
+            case StudyStarted():
+                self._start_study(event)
+            case TrialStarted(spec):
+                self._start_trial(spec, event.time)
+            case TrialReported(report):
+                run = self.runs[report.trial]
+                # The step of a rung is what was paid for: it never repeats, where a position may.
+                for name, value in report.metrics.items():
+                    run.measure(name, report.spent, value, event.time)
+                run.measure("seconds", report.spent, report.seconds, event.time)
+                self.changed.add(report.trial)
+            case TrialStopped():
+                self.runs[event.trial].tags["hpo.stop_reason"] = event.reason or "stopped"
+            case TrialFinished() | StudyFinished():
+                pass
+        self.history.tell(event)
+        if isinstance(event, TrialFinished):
+            self._finish_trial(event)
+        elif isinstance(event, StudyFinished):
+            for name, value in event.test.items():
+                key = name if name.startswith("test") else f"test_{name}"
+                self.study.measure(key, self._ended, value, event.time)
+            self.changed.add(STUDY)
+
+    def _start_study(self, event: StudyStarted) -> None:
+        if not self.identity:
+            line = codec.encode(event)
+            self.identity = hashlib.blake2b(line.encode(), digest_size=8).hexdigest()
+            self.history.objective = objective = objective_of(event.study)
+            tags = {
+                "hpo.study": event.name,
+                "hpo.study_id": self.identity,
+                "hpo.metric": objective.metric,
+                "hpo.goal": objective.goal,
+                "hpo.journal": self._journal,
+                "hpo.source": event.source,
+                "hpo.state": "running",
+                "mlflow.source.name": "hpo",
+                "mlflow.source.type": "LOCAL",
+            }
+            self.runs[STUDY] = Run(
+                event.name,
+                _milliseconds(event.time),
+                {name: text for name, text in tags.items() if text},
+                _study_params(event),
+            )
+        self.changed.add(STUDY)
+
+    def _start_trial(self, spec: TrialSpec, time: float) -> None:
+        if spec.trial in self.runs:
+            return
+        tags = {
+            "hpo.study": self.study.name,
+            "hpo.study_id": self.identity,
+            "hpo.trial": str(spec.trial),
+            "hpo.seed": str(spec.seed),
+            "hpo.budget": str(spec.budget),
+            "hpo.state": "running",
+            "hpo.is_best": "false",
+            "mlflow.source.name": "hpo",
+            "mlflow.source.type": "LOCAL",
+        }
+        params = {valid_name(name): str(value) for name, value in spec.config.items()}
+        run = Run(f"trial {spec.trial}", _milliseconds(time), tags, params)
+        for step, rate in rate_curve(spec.config, spec.horizon):
+            run.measure("lr", step, rate, time)
+        self.runs[spec.trial] = run
+        self.changed.add(spec.trial)
+
+    def _finish_trial(self, event: TrialFinished) -> None:
+        run = self.runs[event.trial]
+        run.status, run.end = _STATUS[event.outcome], _milliseconds(event.time)
+        run.tags["hpo.state"] = event.outcome
+        if event.row:
+            run.tags["hpo.row"] = event.row
+        if event.error:
+            # The end of a traceback says what went wrong.
+            run.tags["hpo.error"] = event.error[-_TAG_LENGTH:]
+            run.files["error.txt"] = event.error
+        self._ended += 1
+        study, ended = self.study, self._ended
+        study.measure("spent", ended, self.history.spent, event.time)
+        study.measure(event.outcome, ended, self.history.count(event.outcome), event.time)
+        best = self.history.best
+        if best is not None and best.state != "running" and best.spec.trial != self._best:
+            if self._best is not None:
+                self.runs[self._best].tags["hpo.is_best"] = "false"
+                self.changed.add(self._best)
+            self._best = best.spec.trial
+            self.runs[self._best].tags["hpo.is_best"] = "true"
+            self.changed.add(self._best)
+            study.tags["hpo.best_trial"] = str(self._best)
+            shown = self.history.objective.shown(self.history.value(best))
+            study.measure(f"best_{self.history.objective.metric}", ended, shown, event.time)
+        self.changed.update((event.trial, STUDY))
+
+    def close(self, ending: Ending | None = None) -> None:
+        """The search process is gone. Without an `ending`, the journal tells whether it had finished."""
+        if ending is None:
+            ending = "KILLED" if self.history.finish is None else "FINISHED"
+            states = {trial.state for trial in self.history.trials.values()}
+            if ending == "FINISHED" and states and states <= {"failed", "diverged"}:
+                ending = "FAILED"
+        end = _milliseconds(self._time)
+        self.study.status, self.study.end = ending, end
+        self.study.tags["hpo.state"] = _STATE[ending]
+        self.changed.add(STUDY)
+        for trial in self.history.running:
+            run = self.runs[trial.spec.trial]
+            run.status, run.end, run.tags["hpo.state"] = "KILLED", end, "interrupted"
+            self.changed.add(trial.spec.trial)
+
+    def artifacts(self) -> list[str]:
+        """Files of the study's folder worth keeping with its run, by name; not all need exist."""
+        best = self.history.best
+        row = [best.row] if best is not None and best.row else []
+        return ["study.toml", "report.html", *row]
+
+
+def rate_curve(config: Config, horizon: int, points: int = RATE_POINTS) -> list[tuple[int, float]]:
+    """(step, rate) of the learning-rate schedule a config describes; empty when it describes none."""
+    peak = config.get("lr")
+    if isinstance(peak, (bool, str)) or peak is None:
+        return []
+    try:
+        schedule = from_config(config, horizon)
+    except (ValueError, TypeError, KeyError):
+        # A black box is free to call a hyperparameter of its own by a name that schedules use.
+        return []
+    steps = np.unique(np.linspace(0, horizon - 1, points).round().astype(int))
+    return [(int(step), float(rate)) for step, rate in zip(steps, peak * schedule(steps), strict=True)]
+
+
+def objective_of(study: Mapping[str, Any]) -> Objective:
+    """The objective a study's table names: `metric = "name"` or `metric = {name = ..., goal = ...}`."""
+    metric = study.get("metric", "val_loss")
+    if isinstance(metric, Mapping):
+        fields = cast(Mapping[str, Any], metric)
+        return Objective(str(fields.get("name", "val_loss")), fields.get("goal", "min"))
+    return Objective(str(metric))
+
+
+def valid_name(text: str) -> str:
+    """The nearest name a tracking store takes for a metric or a hyperparameter.
+
+    >>> valid_name("val_loss"), valid_name("head/lr"), valid_name("a?b"), valid_name("../x")
+    ('val_loss', 'head/lr', 'a_b', '___x')
+    """
+    name = re.sub(r"[^\w\-. :/]", "_", text)[:250] or "_"
+    if posixpath.normpath(name) != name or name == "." or name.startswith(("..", "/")):
+        name = re.sub(r"[./]", "_", name)
+    return name
+
+
+def _study_params(event: StudyStarted) -> dict[str, str]:
+    study = event.study
+    search = cast(Mapping[str, Any], study.get("search", {}))
+    trial = cast(Mapping[str, Any], study.get("trial", {}))
+    objective = objective_of(study)
+    params = {
+        "task": study.get("task", ""),
+        "metric": objective.metric,
+        "goal": objective.goal,
+        "sampler": search.get("sampler", ""),
+        "pruner": search.get("pruner", ""),
+        "seed": event.seed,
+        "steps": trial.get("steps", ""),
+    }
+    return {name: str(value) for name, value in params.items() if value != ""}
+
+
+def _milliseconds(time: float) -> int:
+    return round(time * 1000)

@@ -1,0 +1,116 @@
+"""The Runner protocol and the table of runners.
+
+Laws: every started trial finishes exactly once, with outcome completed, stopped, diverged or failed. Reports of a trial arrive in
+order. A worker that dies is a failed trial with a reason, not a hang. Same specs on any runner give the same reports, within the
+tolerance table.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from hpo.errors import UsageError
+from hpo.events import TrialFinished, TrialReported
+from trials.names import hint
+from trials.spec import Config, TrialSpec, Value
+
+
+class Runner(Protocol):
+    """Where trials execute."""
+
+    def check(self, configs: Sequence[Config]) -> tuple[str, ...]:
+        """Names of the metrics that trials of these configs report; () when only running can tell.
+
+        Raises:
+            UsageError: the objective cannot be loaded, or does not fit the configs.
+        """
+        ...
+
+    def free(self) -> int:
+        """How many more trials it would take now."""
+        ...
+
+    def start(self, specs: Sequence[TrialSpec]) -> None:
+        """Begin these trials; at most `free()` of them."""
+        ...
+
+    def stop(self, trials: Collection[int]) -> None:
+        """End these trials early; unknown or ended ones are ignored, so it may be called twice."""
+        ...
+
+    def poll(self, timeout: float) -> list[TrialReported | TrialFinished]:
+        """What happened since the last call, waiting up to `timeout` seconds for something to happen."""
+        ...
+
+    def test(self, spec: TrialSpec, row: str) -> Mapping[str, float]:
+        """Metrics of a saved row on the test split, named `test_…`; empty where there is no such split.
+
+        Called once, when selection is over.
+        """
+        ...
+
+    def busy(self) -> tuple[int, int]:
+        """(lanes that are training, lanes there are)."""
+        ...
+
+    def close(self) -> None:
+        """Stop everything; safe to call twice."""
+        ...
+
+
+@dataclass(frozen=True)
+class Target:
+    """What trials run, by name, so that any process can load it."""
+
+    reference: str  # built-in task, "module:Class", "path/to/file.py:Class" or "module:function"
+    options: Mapping[str, Value] = field(default_factory=dict[str, Value])
+    base: str = "."  # folder that relative names are looked up in
+    folder: str = "."  # the study's folder: rows are saved in its `rows`
+    split_seed: int = 0
+    tick: int = 10
+    compile: Literal["auto", "never", "always"] = "auto"
+    expected_steps: int = 0  # trial-steps the study may take, over all workers
+    save: bool = True  # rows of completed trials
+    device: str = ""  # "": the first CUDA device, else the CPU
+    threads: int = 0  # of each process; 0: leave as it is
+    kind: Literal["lanes", "inline"] = "lanes"  # what a process of its own runs
+
+
+def _inline(target: Target, lanes: int, workers: int) -> Runner:
+    from hpo.runners.inline import InlineRunner
+
+    return InlineRunner(target, lanes)
+
+
+def _lanes(target: Target, lanes: int, workers: int) -> Runner:
+    from hpo.runners.lanes import LanesRunner
+
+    return LanesRunner(target, lanes)
+
+
+def _processes(target: Target, lanes: int, workers: int) -> Runner:
+    from hpo.runners.processes import ProcessesRunner
+
+    return ProcessesRunner(target, lanes, workers)
+
+
+# name in a study file -> runner of a target with so many lanes in each of so many workers
+RUNNERS: dict[str, Callable[[Target, int, int], Runner]] = {
+    "inline": _inline,
+    "lanes": _lanes,
+    "processes": _processes,
+}
+
+
+def build(name: str, target: Target, lanes: int, workers: int) -> Runner:
+    """The runner of this name.
+
+    Raises:
+        UsageError: there is none, or a count below 1.
+    """
+    if name not in RUNNERS:
+        raise UsageError(f"unknown runner {name!r}{hint(name, RUNNERS)}")
+    for what, count in (("lanes", lanes), ("workers", workers)):
+        if count < 1:
+            raise UsageError(f"{what}={count} must be at least 1")
+    return RUNNERS[name](target, lanes, workers)

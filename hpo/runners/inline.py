@@ -1,0 +1,161 @@
+"""In this process, one generator a trial, advanced in turn: for objectives that are any function.
+
+An objective takes a `TrialSpec` and yields `Report`s, or mappings of metrics, one for each rung in order (a mapping may
+give its own "step"); or it is a plain function that returns a number, the objective's metric, or a mapping of metrics.
+"""
+
+import inspect
+import math
+import time
+import traceback
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from hpo.errors import UsageError
+from hpo.events import Outcome, TrialFinished, TrialReported
+from hpo.runners.base import Target
+from trials.spec import Config, Report, TrialSpec
+
+
+class InlineRunner:
+    """Generators, advanced round robin. `metric` names the number that a plain function returns."""
+
+    def __init__(self, target: Target, lanes: int = 1) -> None:
+        self.target, self.lanes = target, lanes
+        self._function: Any = None
+        self._running: dict[int, tuple[TrialSpec, Iterator[Any], float]] = {}
+        self._last: dict[int, Report] = {}
+        self._ended: list[TrialFinished] = []
+
+    def _load(self) -> Any:
+        if self._function is None:
+            from trials.names import load_object
+
+            found = load_object(self.target.reference, Path(self.target.base))
+            if not callable(found):
+                raise ValueError(f"{self.target.reference!r} is not a function")
+            self._function = found
+        return self._function
+
+    def check(self, configs: Sequence[Config]) -> tuple[str, ...]:
+        """Only that the objective can be loaded and called with one argument."""
+        try:
+            function = self._load()
+            inspect.signature(function).bind(None)
+        except (ValueError, TypeError) as error:
+            raise UsageError(f"objective {self.target.reference!r}: {error}") from error
+        # Importing runs the user's code: whatever it raises is told as one line.
+        except Exception as error:  # noqa: BLE001
+            raise UsageError(f"objective {self.target.reference!r}: {type(error).__name__}: {error}") from error
+        return ()
+
+    def free(self) -> int:
+        """Places without a trial."""
+        return self.lanes - len(self._running)
+
+    def busy(self) -> tuple[int, int]:
+        """(training, all)."""
+        return len(self._running), self.lanes
+
+    def start(self, specs: Sequence[TrialSpec]) -> None:
+        """Create the generators; nothing of them runs before `poll`."""
+        for spec in specs:
+            self._running[spec.trial] = (spec, self._values(spec), time.perf_counter())
+
+    def _values(self, spec: TrialSpec) -> Iterator[Any]:
+        made = self._load()(spec)
+        if isinstance(made, Iterator):
+            yield from cast(Iterator[Any], made)
+        else:
+            # A plain function: its one value belongs to the whole budget.
+            yield _Final(made)
+
+    def stop(self, trials: Collection[int]) -> None:
+        """Close the generators; their `finally` runs."""
+        for trial in trials:
+            if trial in self._running:
+                _, values, _ = self._running[trial]
+                try:
+                    cast(Generator[Any], values).close()
+                except Exception:  # noqa: BLE001 - the worker boundary
+                    self._finish(trial, "failed", traceback.format_exc())
+                else:
+                    self._finish(trial, "stopped")
+
+    def _finish(self, trial: int, outcome: Outcome, error: str = "") -> None:
+        self._running.pop(trial, None)
+        self._last.pop(trial, None)
+        self._ended.append(TrialFinished(trial, outcome, time.time(), error))
+
+    def poll(self, timeout: float) -> list[TrialReported | TrialFinished]:
+        """Advance every generator once."""
+        events: list[TrialReported | TrialFinished] = []
+        for trial in list(self._running):
+            spec, values, began = self._running[trial]
+            try:
+                report = self._report(spec, next(values), time.perf_counter() - began)
+            except StopIteration:
+                last = self._last.get(trial)
+                if last is None:
+                    self._finish(trial, "failed", "the objective ended without a report")
+                else:
+                    self._finish(trial, "completed")
+            except Exception:  # noqa: BLE001 - the worker boundary: a trial that raises is a failed trial
+                self._finish(trial, "failed", traceback.format_exc())
+            else:
+                self._last[trial] = report
+                events.append(TrialReported(report, time.time()))
+                bad = [name for name, value in report.metrics.items() if not math.isfinite(value)]
+                if bad:
+                    cast(Generator[Any], values).close()
+                    self._finish(trial, "diverged", f"{bad[0]} is {report.metrics[bad[0]]}")
+            events.extend(self._drain())
+        events.extend(self._drain())
+        if not events and not self._running:
+            time.sleep(min(timeout, 0.01))
+        return events
+
+    def _drain(self) -> list[TrialFinished]:
+        ended, self._ended = self._ended, []
+        return ended
+
+    def _report(self, spec: TrialSpec, value: Any, seconds: float) -> Report:
+        last = self._last.get(spec.trial)
+        if isinstance(value, Report):
+            report = value
+        else:
+            final = isinstance(value, _Final)
+            found = value.value if final else value
+            if isinstance(found, (int, float)) and not isinstance(found, bool):
+                found = {self.target.options.get("metric", "val_loss"): found}
+            if not isinstance(found, Mapping):
+                raise TypeError(
+                    f"the objective gave {type(found).__name__}; a Report, a mapping of metrics or a number is wanted"
+                )
+            metrics = {str(name): float(number) for name, number in cast(Mapping[Any, Any], found).items()}
+            before = last.spent if last else 0
+            following = next((rung for rung in spec.rungs if rung > before), before + 1)
+            step = spec.budget if final else int(metrics.pop("step", following))
+            report = Report(spec.trial, step, step, seconds, metrics)
+        if report.trial != spec.trial:
+            raise ValueError(f"the objective reported for trial {report.trial}, it runs trial {spec.trial}")
+        if last is not None and report.spent <= last.spent:
+            raise ValueError(f"reports must increase in spent steps: {report.spent} after {last.spent}")
+        return report
+
+    def test(self, spec: TrialSpec, row: str) -> Mapping[str, float]:
+        """Nothing: a black box has no test split that we know of."""
+        return {}
+
+    def close(self) -> None:
+        """Close every generator."""
+        self.stop(list(self._running))
+        self._ended.clear()
+
+
+class _Final:
+    """The value that a plain function returned."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value

@@ -1,0 +1,1 @@
+"""What proposes configs; `hpo.samplers.base` has the protocol and the table."""

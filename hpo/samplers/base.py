@@ -1,0 +1,95 @@
+"""What proposes configs: the `Sampler` protocol and the table of samplers.
+
+A sampler hears every event and can be asked. Its randomness comes from streams keyed by the study's seed and
+the number of the trial, so what it proposes depends on what it was told and on nothing else.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from hpo.errors import UsageError
+from hpo.events import Listener, Suggestion
+from hpo.objective import Objective
+from hpo.options import Option, read_options, unknown
+from hpo.samplers.grid import Grid
+from hpo.samplers.random import Random
+from hpo.samplers.sobol import Sobol
+from hpo.space import Space
+
+
+class Sampler(Listener, Protocol):
+    """Proposes configs.
+
+    *Laws.* `ask` changes nothing: twice is once, and `ask(k)` is `ask(n)[:k]`. A fresh sampler told the same
+    events asks the same. Suggestions lie in the space. Stopped, failed and diverged trials are survived.
+    """
+
+    def ask(self, n: int) -> list[Suggestion]:
+        """Up to n suggestions for the next trials, chosen jointly; fewer when the space is exhausted."""
+        ...
+
+
+Options = Mapping[str, Any]
+Build = Callable[[Space, Objective, int, Options], Sampler]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A line of the table: how to build a sampler, and its options."""
+
+    build: Build
+    options: Mapping[str, Option] = field(default_factory=dict[str, Option])
+
+
+def _optuna(name: str) -> Build:
+    def build(space: Space, objective: Objective, seed: int, options: Options) -> Sampler:
+        from hpo.samplers.optuna import METHODS, OptunaSampler
+
+        return OptunaSampler(space, objective, seed, METHODS[name], options)
+
+    return build
+
+
+_STARTUP = Option(10, low=0)  # trials with a value before the model is used
+
+SAMPLERS: dict[str, Entry] = {
+    "random": Entry(lambda space, objective, seed, options: Random(space, seed)),
+    "sobol": Entry(lambda space, objective, seed, options: Sobol(space, seed)),
+    "grid": Entry(
+        lambda space, objective, seed, options: Grid(space, seed, options["points"], options["shuffle"]),
+        {"points": Option(5, low=1), "shuffle": Option(True)},
+    ),
+    "tpe": Entry(
+        _optuna("tpe"),
+        {"startup_trials": _STARTUP, "candidates": Option(24, low=1), "gamma": Option(0.1, low=0, high=1)},
+    ),
+    "gp": Entry(_optuna("gp"), {"startup_trials": _STARTUP, "deterministic": Option(False)}),
+    "cmaes": Entry(
+        _optuna("cmaes"), {"startup_trials": Option(1, low=1), "population_size": Option(0, low=0)}
+    ),
+    "nsga2": Entry(
+        _optuna("nsga2"),
+        {
+            "population_size": Option(50, low=2),
+            "crossover_probability": Option(0.9, low=0, high=1),
+            "swapping_probability": Option(0.5, low=0, high=1),
+        },
+    ),
+}
+
+
+def build(
+    name: str, space: Space, objective: Objective, seed: int = 0, options: Options | None = None
+) -> Sampler:
+    """The named sampler.
+
+    Raises:
+        UsageError: an unknown sampler, an unknown option, or a value that does not fit.
+    """
+    if name not in SAMPLERS:
+        raise UsageError(unknown("sampler", name, SAMPLERS))
+    entry = SAMPLERS[name]
+    return entry.build(
+        space, objective, seed, read_options(options or {}, entry.options, f"sampler {name!r}")
+    )

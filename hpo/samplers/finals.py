@@ -1,0 +1,75 @@
+"""What a finished trial counts for in a sampler: its value, or a stand-in where it has none.
+
+A model that leaves stopped trials out learns only from survivors, and one that takes a value at a rung for a
+result compares what cannot be compared. A stopped trial therefore counts with the final value it would
+probably have had; a diverged or failed one with the worst value known.
+"""
+
+import math
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from hpo.history import History, Trial
+
+
+def stand_ins(values: ArrayLike, at_rung: ArrayLike, finals: ArrayLike) -> np.ndarray:
+    """The final values at the same quantiles that `values` had at their rung; elementwise.
+
+    `at_rung` and `finals` are values of the same trials, those that went on: at the rung, and at the end.
+    Below the best of them it is the best final value; above the worst, as much above the worst final value.
+    Without any, it is the value itself.
+
+    >>> stand_ins([0.0, 2.0, 4.0], at_rung=[1.0, 3.0], finals=[0.5, 0.7])
+    array([0.5, 0.6, 1.7])
+    """
+    values = np.asarray(values, float)
+    rung = np.sort(np.asarray(at_rung, float))
+    if not rung.size:
+        return values
+    return np.interp(values, rung, np.sort(finals)) + np.maximum(0.0, values - rung[-1])
+
+
+def finals(history: History) -> dict[int, float]:
+    """Number of every trial that completed or was stopped -> a finite value to minimise.
+
+    Stopped trials are taken from the latest rung to the earliest, so that those stopped later, with their
+    stand-ins, are among the ones that went on. Diverged and failed trials, and those whose last report has no
+    finite value, are not listed: `worst` is what they count for.
+    """
+    found: dict[int, float] = {}
+    stopped: dict[int, dict[int, float]] = defaultdict(dict)  # spent -> number -> last value
+    for number, trial in history.trials.items():
+        value = history.value(trial) if trial.state in ("completed", "stopped") else math.inf
+        if math.isfinite(value):
+            if trial.state == "completed":
+                found[number] = value
+            else:
+                stopped[trial.spent][number] = value
+    for spent in sorted(stopped, reverse=True):
+        at_rung: list[float] = []
+        went_on: list[float] = []
+        for number, final in found.items():
+            value = value_at(history, history.trials[number], spent)
+            if math.isfinite(value):
+                at_rung.append(value)
+                went_on.append(final)
+        estimates = stand_ins(list(stopped[spent].values()), at_rung, went_on)
+        found.update(zip(stopped[spent], estimates.tolist(), strict=True))
+    return found
+
+
+def worst(values: Mapping[int, float]) -> float:
+    """The highest of these values; 0 without any."""
+    return max(values.values(), default=0.0)
+
+
+def value_at(history: History, trial: Trial, spent: int) -> float:
+    """The objective a trial reported at exactly this rung, infinite if it did not."""
+    index = bisect_left(trial.reports, spent, key=lambda report: report.spent)
+    if index == len(trial.reports) or trial.reports[index].spent != spent:
+        return math.inf
+    return history.objective.value(trial.reports[index].metrics)

@@ -1,0 +1,79 @@
+"""Learning-rate schedules and tuners: numpy only.
+
+A schedule is a pure function of the step that returns a factor on the learning rate. A tuner is asked for
+segments of training and is told what happened.
+"""
+
+from schedules.combine import clip, hold, join, restart, scale, shift, warmup
+from schedules.hyperparameters import HYPERPARAMETERS, Hyperparameter, check_name
+from schedules.knots import knots
+from schedules.sampling import at_fractions, every
+from schedules.shapes import (
+    constant,
+    cosine,
+    exponential,
+    infinite,
+    inverse_sqrt,
+    linear,
+    multistep,
+    one_cycle,
+    power,
+    rewarm,
+    rex,
+    slow_start_fast_decay,
+    wsd,
+)
+from schedules.spec import SCHEDULES, Family, build, format, from_config, parse, table_of
+from schedules.tuners import TUNERS, after, bounded, open_loop
+from schedules.types import Keep, Probe, Schedule, Segment, Trace, Tuner
+
+__all__ = [  # noqa: RUF022 - in reading order
+    # the nouns
+    "Schedule",
+    "Segment",
+    "Trace",
+    "Keep",
+    "Probe",
+    "Tuner",
+    # shapes
+    "constant",
+    "linear",
+    "power",
+    "cosine",
+    "exponential",
+    "inverse_sqrt",
+    "multistep",
+    "rex",
+    "wsd",
+    "one_cycle",
+    "slow_start_fast_decay",
+    "rewarm",
+    "infinite",
+    "knots",
+    # schedules -> schedule
+    "warmup",
+    "join",
+    "restart",
+    "scale",
+    "clip",
+    "shift",
+    "hold",
+    "every",
+    "at_fractions",
+    # text or table <-> schedule; config -> schedule
+    "Family",
+    "SCHEDULES",
+    "build",
+    "parse",
+    "format",
+    "Hyperparameter",
+    "HYPERPARAMETERS",
+    "check_name",
+    "table_of",
+    "from_config",
+    # tuners
+    "open_loop",
+    "after",
+    "bounded",
+    "TUNERS",
+]

@@ -1,0 +1,109 @@
+"""The laws of a tuner, over every entry of the table."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schedules import TUNERS, Keep, Probe
+from tests.strategies import TUNER_MAKERS, law, traces
+
+MOST_ASKS = 50  # of the tuners made here
+
+each_tuner = pytest.mark.parametrize("name", TUNERS)
+
+
+def segments_of(wish):
+    return wish.segments if isinstance(wish, Probe) else (wish.segment,)
+
+
+def described(wish):
+    """A wish as plain values, so that two of them can be compared."""
+    if wish is None:
+        return None
+    segments = [
+        (segment.steps, segment.evals, segment.lr(np.arange(segment.steps)).tolist())
+        for segment in segments_of(wish)
+    ]
+    return type(wish).__name__, segments, wish.adopt if isinstance(wish, Keep) else None
+
+
+def obey(tuner, data):
+    """What was asked and told until there was nothing more."""
+    asked, told = [], []
+    while (wish := tuner.ask()) is not None:
+        assert len(asked) < MOST_ASKS
+        asked.append(wish)
+        told.append([data.draw(traces(segment)) for segment in segments_of(wish)])
+        tuner.tell(told[-1])
+    return asked, told
+
+
+def test_every_tuner_has_a_strategy():
+    assert set(TUNER_MAKERS) == set(TUNERS)
+
+
+@each_tuner
+@given(data=st.data())
+@law
+def test_same_traces_same_asks(name, data):
+    make = data.draw(TUNER_MAKERS[name])
+    asked, told = obey(make(), data)
+    again = make()
+    for wish, some_traces in zip(asked, told, strict=True):
+        assert described(again.ask()) == described(wish)
+        again.tell(some_traces)
+    assert again.ask() is None
+
+
+@each_tuner
+@given(data=st.data())
+@law
+def test_ask_twice_is_ask_once(name, data):
+    tuner = data.draw(TUNER_MAKERS[name])()
+    while (wish := tuner.ask()) is not None:
+        assert described(tuner.ask()) == described(wish)
+        tuner.tell([data.draw(traces(segment)) for segment in segments_of(wish)])
+    assert tuner.ask() is None
+
+
+@each_tuner
+@given(data=st.data())
+@law
+def test_adopt_names_a_segment_of_the_last_probe(name, data):
+    asked, _ = obey(data.draw(TUNER_MAKERS[name])(), data)
+    probes = 0
+    for wish in asked:
+        if isinstance(wish, Probe):
+            probes = len(wish.segments)
+        elif wish.adopt is not None:
+            assert 0 <= wish.adopt < probes
+
+
+@each_tuner
+@given(data=st.data())
+@law
+def test_a_trace_of_nan_is_survived(name, data):
+    tuner = data.draw(TUNER_MAKERS[name])()
+    for _ in range(MOST_ASKS):
+        wish = tuner.ask()
+        if wish is None:
+            break
+        told = [data.draw(traces(segment)) for segment in segments_of(wish)]
+        for trace in told:
+            trace.losses.fill(np.nan)
+            trace.val_losses.fill(np.nan)
+        tuner.tell(told)
+    assert tuner.ask() is None
+
+
+@each_tuner
+@given(data=st.data())
+@law
+def test_factors_asked_for_are_finite_and_not_negative(name, data):
+    asked, _ = obey(data.draw(TUNER_MAKERS[name])(), data)
+    for wish in asked:
+        for segment in segments_of(wish):
+            factors = segment.lr(np.arange(segment.steps))
+            assert np.isfinite(factors).all()
+            assert (factors >= 0).all()

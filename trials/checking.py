@@ -1,0 +1,74 @@
+"""Whether a task and the configs of a study fit together, found out before anything is written."""
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+
+import torch
+
+from schedules import spec as schedule_spec
+from trials.optim import OPTIMIZERS
+from trials.program import CLIP, RATIO, Program, recipe
+from trials.spec import Config, TrialSpec
+from trials.task import Splits, Task, attribute
+
+
+def dry_run(program: Program, spec: TrialSpec) -> tuple[str, ...]:
+    """Take one step and evaluate a few examples on rows that are thrown away; the names of the metrics.
+
+    Raises:
+        ValueError, TypeError: what the task returned is not what is wanted.
+    """
+    row, block = program.first_row(spec), program.block(1)
+    block.weights[0], block.buffers[0] = row.weights, row.buffers
+    block.hyper[0] = torch.tensor([row.hyper[name] for name in program.float_names])
+    index = torch.zeros(1, program.batch_size, dtype=torch.int64, device=program.device)
+    with torch.no_grad():
+        program.step(*block.tensors(), torch.zeros(1, device=program.device), index, *program.data)
+    few = {name: part[:2] for name, part in program.splits.val.items()}
+    return ("train_loss", *(f"val_{name}" for name in program.evaluate(block, few)))
+
+
+def check(task: Task, splits: Splits, configs: Sequence[Config], device: torch.device) -> tuple[str, ...]:
+    """Names of the metrics that trials of these configs will report.
+
+    Raises:
+        ValueError, TypeError: the task and the configs do not fit; the message names what to change.
+    """
+    metrics: tuple[str, ...] = ()
+    read: set[str] = set(schedule_spec.HYPERPARAMETERS)
+    seen: set[object] = set()
+    for config in configs:
+        parts = recipe(task, config)
+        schedule_spec.from_config(config, 100)
+        if parts.key in seen:
+            continue
+        seen.add(parts.key)
+        program = Program(task, splits, parts.structure, tuple(name for name, _ in parts.floats), device)
+        found = dry_run(program, TrialSpec(0, config, 0, 1, (1,), 100, 0))
+        if metrics and found != metrics:
+            raise ValueError(f"Task.metrics returns {found[1:]} for one config and {metrics[1:]} for another")
+        metrics = found
+        read |= program.read
+    _refuse_unread({name for config in configs for name in config}, read, task)
+    return metrics
+
+
+def _refuse_unread(names: Iterable[str], read: set[str], task: Task) -> None:
+    optimizers = {name: {*entry.defaults} for name, entry in OPTIMIZERS.items()}
+    known = read | {*attribute(task, "defaults"), CLIP, *schedule_spec.HYPERPARAMETERS}
+    known |= {f"{RATIO}{group}" for group in attribute(task, "groups")}
+    for name in sorted(names):
+        if name in read:
+            continue
+        owners = [optimizer for optimizer, defaults in optimizers.items() if name in defaults]
+        if owners:
+            raise ValueError(
+                f"hyperparameter {name!r} belongs to optimizer {' or '.join(map(repr, owners))}, "
+                "which this study never uses: remove it, or add the optimizer"
+            )
+        near = get_close_matches(name, sorted(known.union(*optimizers.values())), n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ValueError(
+            f"unknown hyperparameter {name!r}: neither the task nor its optimizer or schedule reads it; {hint}"
+            f"known: {', '.join(sorted(known))}"
+        )

@@ -1,0 +1,251 @@
+"""Obey the tuners of all lanes, tick by tick; report at rungs; count position and spent.
+
+The only place that copies rows on a tuner's behalf. Each tick every lane runs what its tuner last wished for; a tick is cut short where some
+lane reaches the end of a segment, an evaluation or a rung, so none of these need be a multiple of it.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from schedules import spec as schedule_spec
+from schedules.tuners import open_loop
+from schedules.types import Keep, Probe, Segment, Trace, Tuner
+from trials.lanes import Lanes
+from trials.rows import Row
+from trials.spec import Report, TrialSpec
+
+TICK = 10
+
+MakeTuner = Callable[[TrialSpec], Tuner]
+
+
+def scheduled(spec: TrialSpec) -> Tuner:
+    """The schedule a config names, stretched over the horizon, as a tuner."""
+    return open_loop(schedule_spec.from_config(spec.config, spec.horizon), spec.budget)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A trial's lane is free again."""
+
+    trial: int
+    outcome: str  # completed or diverged
+    row: Row | None = None  # where a completed trial ended
+    reason: str = ""
+
+
+@dataclass
+class _Course:
+    """Where one trial is in what its tuner asked for."""
+
+    spec: TrialSpec
+    tuner: Tuner
+    wish: Keep | Probe | None = None
+    segments: tuple[Segment, ...] = ()
+    at: int = 0  # which segment of the wish
+    local: int = 0  # steps done of it
+    mark: Row | None = None  # where a probe began
+    ends: list[Row] = field(default_factory=list[Row])  # of the last probe
+    losses: list[NDArray[np.float32]] = field(default_factory=list[NDArray[np.float32]])
+    val_losses: list[float] = field(default_factory=list[float])
+    traces: list[Trace] = field(default_factory=list[Trace])
+    spent: int = 0
+    step: int = 0
+    rung: int = 0
+    seconds: float = 0.0
+    since_report: list[NDArray[np.float32]] = field(default_factory=list[NDArray[np.float32]])
+
+    @property
+    def segment(self) -> Segment:
+        return self.segments[self.at]
+
+    def next_eval(self) -> int:
+        """Local step of the next evaluation asked for inside the segment, or its end."""
+        segment = self.segment
+        done = len(self.val_losses)
+        if done >= segment.evals:
+            return segment.steps
+        return math.ceil(segment.steps * (done + 1) / segment.evals)
+
+    def until(self) -> int:
+        """Steps to the next moment at which something has to be done for this lane."""
+        rung = self.spec.rungs[self.rung] - self.spent
+        return min(rung, self.next_eval() - self.local)
+
+
+class Drive:
+    """Trains the trials in the lanes of one program."""
+
+    def __init__(self, lanes: Lanes, tick: int = TICK, make_tuner: MakeTuner = scheduled) -> None:
+        if tick < 1:
+            raise ValueError(f"tick={tick} must be at least 1 step")
+        self.lanes, self.tick_steps, self._make_tuner = lanes, tick, make_tuner
+        self._courses: dict[int, _Course] = {}
+
+    def __len__(self) -> int:
+        return len(self._courses)
+
+    def __contains__(self, trial: int) -> bool:
+        return trial in self._courses
+
+    def admit(self, spec: TrialSpec, start: Row | None = None) -> None:
+        """Give a trial a lane and ask its tuner what to run first.
+
+        Raises:
+            ValueError: a schedule, hyperparameter or row that cannot be.
+        """
+        course = _Course(spec, self._make_tuner(spec))
+        self.lanes.admit(spec, start)
+        self._courses[spec.trial] = course
+        if start is not None:
+            course.step = start.step
+        self._wish(course)
+
+    def stop(self, trial: int) -> None:
+        """Free the trial's lane; nothing more is said of it."""
+        del self._courses[trial]
+        self.lanes.retire(trial)
+
+    def _wish(self, course: _Course) -> None:
+        """Ask the tuner, and put the row where its wish begins."""
+        course.wish = course.tuner.ask()
+        course.at, course.traces = 0, []
+        self._begin_segment(course)
+        match course.wish:
+            case None:
+                course.segments = ()
+            case Keep(segment, adopt):
+                course.segments = (segment,)
+                if adopt is not None:
+                    row = course.ends[adopt]
+                    course.step = row.step
+                    self.lanes.write(course.spec.trial, row)
+                course.ends = []
+            case Probe(segments):
+                course.segments = segments
+                course.mark, course.ends = self.lanes.read(course.spec.trial), []
+
+    def _begin_segment(self, course: _Course) -> None:
+        course.local, course.losses, course.val_losses = 0, [], []
+
+    def tick(self) -> list[Report | Ended]:
+        """Run every lane for at most one tick; what happened, in order."""
+        said: list[Report | Ended] = []
+        for trial, course in list(self._courses.items()):
+            if course.wish is None:
+                # A tuner with nothing more to run ends the trial before its budget: its last report stands.
+                said.extend(self._complete(trial, course))
+        if not self._courses:
+            return said
+        order = self.lanes.trials
+        courses = [self._courses[trial] for trial in order]
+        steps = min(self.tick_steps, *(course.until() for course in courses))
+        factors = np.stack(
+            [
+                np.asarray(course.segment.lr(np.arange(course.local, course.local + steps)), dtype=np.float64)
+                for course in courses
+            ],
+            axis=1,
+        )
+        began = time.perf_counter()
+        losses = self.lanes.run(factors)
+        if self.lanes.program.device.type == "cuda":
+            torch.cuda.synchronize(self.lanes.program.device)
+        seconds = time.perf_counter() - began
+        due: list[int] = []
+        for column, (trial, course) in enumerate(zip(order, courses, strict=True)):
+            lane_losses = losses[:, column]
+            course.seconds += seconds
+            course.local += steps
+            course.spent += steps
+            if not isinstance(course.wish, Probe):
+                course.step += steps
+            course.losses.append(lane_losses)
+            course.since_report.append(lane_losses)
+            if not np.isfinite(lane_losses).all() and not isinstance(course.wish, Probe):
+                bad = int(np.argmin(np.isfinite(lane_losses)))
+                reason = f"training loss {lane_losses[bad]} at step {course.step - steps + bad}"
+                said.extend(self._diverge(trial, course, {"train_loss": math.inf}, reason))
+            elif course.until() == 0:
+                due.append(trial)
+        if due:
+            said.extend(self._hear(due))
+        return said
+
+    def _hear(self, due: list[int]) -> list[Report | Ended]:
+        """Evaluate once for all lanes that reached a boundary, then act on it lane by lane."""
+        said: list[Report | Ended] = []
+        wanted = [
+            trial
+            for trial in due
+            if self._at_rung(self._courses[trial]) or self._at_eval(self._courses[trial])
+        ]
+        found = self.lanes.evaluate("val") if wanted else {}
+        order = {trial: column for column, trial in enumerate(self.lanes.trials)}
+        metrics = {
+            trial: {f"val_{name}": float(values[order[trial]]) for name, values in found.items()}
+            for trial in wanted
+        }
+        for trial in due:
+            course = self._courses[trial]
+            if self._at_eval(course):
+                course.val_losses.append(metrics[trial].get("val_loss", math.nan))
+            if self._at_rung(course):
+                losses = np.concatenate(course.since_report)
+                course.since_report = []
+                values = {"train_loss": float(losses.mean()), **metrics[trial]}
+                if not all(map(math.isfinite, values.values())):
+                    bad = next(name for name, value in values.items() if not math.isfinite(value))
+                    said.extend(self._diverge(trial, course, values, f"{bad} is {values[bad]}"))
+                    continue
+                said.append(self._report(trial, course, values))
+                course.rung += 1
+                if course.rung == len(course.spec.rungs):
+                    said.extend(self._complete(trial, course))
+                    continue
+            if course.local == course.segment.steps:
+                self._next_segment(trial, course)
+        return said
+
+    def _at_rung(self, course: _Course) -> bool:
+        return course.spent == course.spec.rungs[course.rung]
+
+    def _at_eval(self, course: _Course) -> bool:
+        return len(course.val_losses) < course.segment.evals and course.local == course.next_eval()
+
+    def _next_segment(self, trial: int, course: _Course) -> None:
+        course.traces.append(
+            Trace(course.segment, np.concatenate(course.losses), np.asarray(course.val_losses))
+        )
+        if isinstance(course.wish, Probe):
+            course.ends.append(self.lanes.read(trial))
+            assert course.mark is not None
+            # Back to where the probe began: the step is part of the row, so the next segment sees the same batches.
+            self.lanes.write(trial, course.mark)
+        course.at += 1
+        if course.at < len(course.segments):
+            self._begin_segment(course)
+        else:
+            course.tuner.tell(course.traces)
+            self._wish(course)
+
+    def _report(self, trial: int, course: _Course, metrics: dict[str, float]) -> Report:
+        return Report(trial, course.step, course.spent, course.seconds, metrics)
+
+    def _diverge(
+        self, trial: int, course: _Course, metrics: dict[str, float], reason: str
+    ) -> list[Report | Ended]:
+        report = self._report(trial, course, metrics)
+        self.stop(trial)
+        return [report, Ended(trial, "diverged", reason=reason)]
+
+    def _complete(self, trial: int, course: _Course) -> list[Report | Ended]:
+        row = self.lanes.read(trial)
+        self.stop(trial)
+        return [Ended(trial, "completed", row)]

@@ -1,0 +1,1 @@
+"""Fast forms of single operations; each says what it means in plain torch."""

@@ -1,0 +1,1 @@
+"""Architectures of the built-in tasks, one a file."""

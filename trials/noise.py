@@ -1,0 +1,102 @@
+"""Random numbers inside a compiled step: a function of (lane key, step, call, position), never of a generator.
+
+Dropout and augmentation of a trial must not depend on its lane, its neighbours, or the moment it was admitted, and
+must rewind with the row. A counter-based hash gives that with integer arithmetic that compiles.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import torch
+from torch import Tensor, nn
+
+
+_MASK = 0xFFFFFFFF
+
+
+def mix(value: Tensor) -> Tensor:
+    """32-bit avalanche of non-negative int64 values below 2**32 ("lowbias32", C. Wellons, 2018)."""
+    value = value ^ (value >> 16)
+    value = (value * 0x7FEB352D) & _MASK
+    value = value ^ (value >> 15)
+    # The product exceeds 2**63 and wraps; its low 32 bits, all that is kept, are right all the same.
+    value = (value * 0x846CA68B) & _MASK
+    return value ^ (value >> 16)
+
+
+def step_key(key: Tensor, step: Tensor) -> Tensor:
+    """(…) int64 lane keys and steps -> (…) int64 key of this step."""
+    return mix(mix(key & _MASK) ^ mix((step + 0x9E3779B9) & _MASK))
+
+
+class _Noise:
+    def __init__(self, key: Tensor | None, hyper: Mapping[str, Tensor]) -> None:
+        self.key, self.hyper, self.calls = key, hyper, 0
+
+
+_current: ContextVar[_Noise | None] = ContextVar("noise", default=None)
+
+
+@contextmanager
+def noise(key: Tensor | None, hyper: Mapping[str, Tensor]) -> Iterator[None]:
+    """Inside, `uniform` draws from this key and `Dropout` finds its rate. `key` None: evaluation."""
+    token = _current.set(_Noise(key, hyper))
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def uniform(*shape: int) -> Tensor:
+    """Float32 tensor of this shape, uniform in [0, 1), of the running lane and step; each call has its own stream.
+
+    Raises:
+        RuntimeError: called outside a training step.
+    """
+    current = _current.get()
+    if current is None or current.key is None:
+        raise RuntimeError("uniform() draws from the stream of a training step: call it inside Task.loss")
+    current.calls += 1
+    position = torch.arange(math.prod(shape), device=current.key.device, dtype=torch.int64)
+    call = mix(current.key ^ ((current.calls * 0x9E3779B9) & _MASK))
+    bits = mix((mix(position & _MASK) ^ call) & _MASK)
+    return (bits >> 8).to(torch.float32).mul(2.0**-24).reshape(shape)
+
+
+class Dropout(nn.Module):
+    """Dropout from the lane's own stream; a rate given by name is a float hyperparameter, one per lane."""
+
+    def __init__(self, rate: float | str) -> None:
+        super().__init__()
+        if not isinstance(rate, str) and not 0.0 <= rate < 1.0:
+            raise ValueError(f"rate={rate} must be in [0, 1), or the name of a float hyperparameter")
+        self.rate = rate
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The input with entries dropped while training, unchanged in evaluation."""
+        if not self.training or self.rate == 0.0:
+            return input
+        rate: float | Tensor
+        if isinstance(self.rate, str):
+            current = _current.get()
+            if current is None or self.rate not in current.hyper:
+                raise ValueError(f"Dropout({self.rate!r}) needs a float hyperparameter of that name")
+            rate = current.hyper[self.rate]
+        else:
+            rate = self.rate
+        kept = uniform(*input.shape) >= rate
+        return torch.where(kept, input / (1.0 - rate), torch.zeros((), dtype=input.dtype, device=input.device))
+
+
+def replace_dropout(model: nn.Module) -> nn.Module:
+    """The model with every `nn.Dropout` replaced, in place: a generator's stream cannot follow a row."""
+    for name, child in list(model.named_children()):
+        if type(child) is nn.Dropout:
+            setattr(model, name, Dropout(child.p) if child.p < 1.0 else child)
+        else:
+            replace_dropout(child)
+    return model
+
+

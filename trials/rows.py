@@ -1,0 +1,166 @@
+"""A module's weights and buffers as one row of numbers, and back; a row on disk.
+
+A row is everything one trial is between two steps. Saving writes safetensors and renames, so a file is whole or absent.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one tensor lies in a row."""
+
+    name: str
+    shape: tuple[int, ...]
+    start: int
+    size: int
+    dtype: torch.dtype
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where every weight and buffer of a structure lies: P numbers of weights, Q of buffers."""
+
+    weights: tuple[Place, ...]
+    buffers: tuple[Place, ...]
+
+    @property
+    def weight_count(self) -> int:
+        """P."""
+        return sum(place.size for place in self.weights)
+
+    @property
+    def buffer_count(self) -> int:
+        """Q."""
+        return sum(place.size for place in self.buffers)
+
+
+def _places(named: list[tuple[str, Tensor]]) -> tuple[Place, ...]:
+    start, places = 0, list[Place]()
+    for name, tensor in named:
+        places.append(Place(name, tuple(tensor.shape), start, tensor.numel(), tensor.dtype))
+        start += tensor.numel()
+    return tuple(places)
+
+
+def layout(module: nn.Module) -> Layout:
+    """Where the module's weights and buffers lie in a row; shared tensors count once.
+
+    Raises:
+        ValueError: the module has no weights, or one that is not a real floating-point number.
+    """
+    weights = list(module.named_parameters())
+    if not weights:
+        raise ValueError(f"{type(module).__name__} has no weights: there is nothing to train")
+    for name, tensor in weights:
+        if not tensor.is_floating_point():
+            raise ValueError(f"weight {name!r} is {tensor.dtype}: rows hold real floating-point weights only")
+    return Layout(_places(weights), _places(list(module.named_buffers())))
+
+
+def _flat(tensors: list[Tensor]) -> Tensor:
+    if not tensors:
+        return torch.zeros(0)
+    # Buffers may be integers (a batch counter); float32 holds them exactly up to 2**24.
+    return torch.cat([tensor.detach().reshape(-1).to(torch.float32) for tensor in tensors])
+
+
+def flatten(module: nn.Module) -> tuple[Tensor, Tensor]:
+    """(P,) weights and (Q,) buffers of the module, float32 copies."""
+    return _flat([tensor for _, tensor in module.named_parameters()]), _flat(
+        [tensor for _, tensor in module.named_buffers()]
+    )
+
+
+def unflatten(places: tuple[Place, ...], row: Tensor) -> dict[str, Tensor]:
+    """(P,) -> the named tensors, as views where the dtype is the row's."""
+    return {
+        place.name: row[place.start : place.start + place.size].view(place.shape).to(place.dtype)
+        for place in places
+    }
+
+
+def join(places: tuple[Place, ...], named: Mapping[str, Tensor]) -> Tensor:
+    """The named tensors -> (P,), the inverse of `unflatten`."""
+    return torch.cat([named[place.name].reshape(-1).to(torch.float32) for place in places])
+
+
+@dataclass(frozen=True)
+class Row:
+    """One trial between two steps, on the host."""
+
+    weights: Tensor  # (P,) float32
+    buffers: Tensor  # (Q,) float32
+    state: Tensor  # (slots, P) float32, of the optimizer
+    hyper: Mapping[str, float]  # the float hyperparameters that ride along
+    step: int  # position on the kept trajectory
+    key: int  # of the lane's noise stream
+    names: Mapping[str, Any]  # what the row is of: layout, trial, config …; JSON
+
+    def save(self, path: Path) -> None:
+        """Write atomically: whoever looks sees the whole row or none."""
+        from safetensors.torch import save
+
+        facts = {"hyper": dict(self.hyper), "step": self.step, "key": self.key, "names": dict(self.names)}
+        data = save(
+            {
+                "weights": self.weights.contiguous(),
+                "buffers": self.buffers.contiguous(),
+                "state": self.state.contiguous(),
+            },
+            metadata={"row": json.dumps(facts)},
+        )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            with partial.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: Path) -> "Row":
+        """The row that `save` wrote.
+
+        Raises:
+            ValueError: the file is missing, damaged, or not a row.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, framework="pt") as file:
+                facts = json.loads((file.metadata() or {})["row"])
+                weights, buffers, state = (file.get_tensor(name) for name in ("weights", "buffers", "state"))
+        except (OSError, SafetensorError, KeyError, ValueError) as error:
+            raise ValueError(f"{path} is not a saved row: {error}") from error
+        return cls(weights, buffers, state, **facts)
+
+
+def load_into(module: nn.Module, row: Row) -> nn.Module:
+    """The module with the row's weights and buffers in it; changed in place.
+
+    Raises:
+        ValueError: the row is of another structure.
+    """
+    places = layout(module)
+    if (places.weight_count, places.buffer_count) != (row.weights.numel(), row.buffers.numel()):
+        raise ValueError(
+            f"the row has {row.weights.numel()} weights and {row.buffers.numel()} buffers, "
+            f"the model {places.weight_count} and {places.buffer_count}: it is of another structure"
+        )
+    named = {**unflatten(places.weights, row.weights), **unflatten(places.buffers, row.buffers)}
+    with torch.no_grad():
+        for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
+            tensor.copy_(named[name])
+    return module

@@ -1,0 +1,105 @@
+"""What a user writes: data, model, loss, metrics. A task gets lanes, per-lane hyperparameters and online rates.
+
+    class Moons(Task):
+        def data(self, split_seed): return Splits(train={"x": ..., "y": ...}, val=..., test=...)
+        def model(self, config): return nn.Sequential(nn.Linear(2, config["width"]), nn.ReLU(), ...)
+        def loss(self, model, batch, hyper): return F.cross_entropy(model(batch["x"]), batch["y"])
+        def metrics(self, model, batch): return {"loss": F.cross_entropy(..., reduction="none")}
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, cast, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from trials.names import TASKS, hint, load_object
+from trials.spec import Config, Value
+
+Batch = Mapping[str, Tensor]  # named tensors, the first axis counts examples
+Hyper = Mapping[str, Tensor]  # the float hyperparameters of a trial, each a () tensor
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Named tensors of each split. `test` is read once, by the report, and by nothing else."""
+
+    train: Batch
+    val: Batch
+    test: Batch = field(default_factory=dict[str, Tensor])
+
+    def __post_init__(self) -> None:
+        for name, split in (("train", self.train), ("val", self.val), ("test", self.test)):
+            if not isinstance(split, Mapping) or not all(isinstance(part, Tensor) for part in split.values()):
+                raise TypeError(f"split {name!r} must be a mapping of names to tensors")
+            sizes = {part_name: len(part) for part_name, part in split.items()}
+            if len(set(sizes.values())) > 1:
+                raise ValueError(f"split {name!r} has tensors of different lengths: {sizes}")
+            if name != "test" and not sizes:
+                raise ValueError(f"split {name!r} is empty: give it at least one tensor")
+            if sizes and 0 in sizes.values():
+                raise ValueError(f"split {name!r} has no examples: {sizes}")
+
+
+@runtime_checkable
+class Task(Protocol):
+    """Data, model, loss and metrics of one learning problem.
+
+    Optional attributes: `defaults`, values of hyperparameters a study leaves out; `structure`, names of float
+    hyperparameters that `model` needs (each value is then a program of its own); `groups`, weight group name ->
+    prefixes of weight names, so that the float hyperparameter `lr_ratio_NAME` scales the group's rate.
+    """
+
+    def data(self, split_seed: int) -> Splits:
+        """The splits; called once per process, shared by all lanes. Equal seeds give equal splits."""
+        ...
+
+    def model(self, config: Config) -> nn.Module:
+        """A fresh model. `config` holds the structure only: floats ride in the row and reach `loss`."""
+        ...
+
+    def loss(self, model: nn.Module, batch: Batch, hyper: Hyper) -> Tensor:
+        """() mean over the batch."""
+        ...
+
+    def metrics(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
+        """Each (B,); averaged over a split and reported as `val_NAME`. The model is in evaluation mode."""
+        ...
+
+
+def attribute(task: Task, name: str) -> Any:
+    """An optional attribute of a task, or its empty default."""
+    return getattr(task, name, {"defaults": {}, "structure": (), "groups": {}}[name])
+
+
+def load_task(reference: str, options: Mapping[str, Value] | None = None, base: Path | None = None) -> Task:
+    """The task that a built-in name or `module:Class` or `path/to/file.py:Class` means.
+
+    Raises:
+        ValueError: nothing of that name exists, or it is not a task.
+    """
+    keywords: dict[str, Value] = {}
+    target = reference
+    if ":" not in reference:
+        if reference not in TASKS:
+            raise ValueError(f"unknown task {reference!r}{hint(reference, TASKS)}")
+        target, keywords = TASKS[reference]
+    made = load_object(target, base)
+    if isinstance(made, type):
+        try:
+            made = made(**{**keywords, **(options or {})})
+        except TypeError as error:
+            raise ValueError(f"task {reference!r} cannot be built: {error}") from error
+    elif options:
+        raise ValueError(f"task {reference!r} is not a class: it takes no options {sorted(options)}")
+    missing = [verb for verb in ("data", "model", "loss", "metrics") if not callable(getattr(made, verb, None))]
+    if missing:
+        raise ValueError(f"{reference!r} is not a task: it has no method {', '.join(map(repr, missing))}")
+    return cast(Task, made)
+
+
+def default_device() -> torch.device:
+    """The first CUDA device where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,0 +1,60 @@
+"""One trial alone: the same code as K lanes, with K = 1."""
+
+from collections.abc import Iterator
+from dataclasses import fields
+
+import torch
+
+from trials.drive import TICK, Drive, Ended, MakeTuner, scheduled
+from trials.lanes import Lanes
+from trials.program import Program, Recipe, recipe
+from trials.rows import Row
+from trials.spec import Report, TrialSpec
+from trials.task import Splits, Task, default_device
+
+
+def load_splits(task: Task, split_seed: int, device: torch.device) -> Splits:
+    """The task's data on the device.
+
+    Raises:
+        TypeError: `Task.data` returned something else than Splits.
+    """
+    splits = task.data(split_seed)
+    if not isinstance(splits, Splits):
+        raise TypeError(f"Task.data returned {type(splits).__name__}, trials.task.Splits is wanted")
+    return Splits(
+        *(
+            {name: part.to(device) for name, part in getattr(splits, split.name).items()}
+            for split in fields(Splits)
+        )
+    )
+
+
+def build(task: Task, splits: Splits, parts: Recipe, device: torch.device) -> Program:
+    """The program of a recipe."""
+    return Program(task, splits, parts.structure, tuple(name for name, _ in parts.floats), device)
+
+
+def train(
+    task: Task,
+    spec: TrialSpec,
+    *,
+    splits: Splits | None = None,
+    device: torch.device | None = None,
+    start: Row | None = None,
+    tick: int = TICK,
+    make_tuner: MakeTuner = scheduled,
+) -> Iterator[Report]:
+    """Train one trial and yield its reports; the generator's value is how it ended.
+
+    Divergence is an outcome, not an exception: the last report then has an infinite or missing objective.
+    """
+    device = device or default_device()
+    splits = splits or load_splits(task, spec.split_seed, device)
+    drive = Drive(Lanes(build(task, splits, recipe(task, spec.config), device), 1), tick, make_tuner)
+    drive.admit(spec, start)
+    while True:
+        for said in drive.tick():
+            if isinstance(said, Ended):
+                return said
+            yield said
