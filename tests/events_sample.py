@@ -36,6 +36,7 @@ def study(**changes: object) -> dict:
     """The table of a study, as StudyStarted carries it."""
     return {
         "task": "digits",
+        "kind": "task",
         "metric": "val_loss",
         "space": SPACE,
         "trial": {"steps": STEPS},
@@ -75,7 +76,7 @@ def spec(trial: int, chosen: dict, rungs: int = 10, steps: int = STEPS) -> Trial
 def events(
     trials: int = 32, rungs: int = 10, lanes: int = 4, seed: int = 0, **changes: object
 ) -> Iterator[Event]:
-    """A finished study: lanes side by side, some trials stopped, the 6th diverged, the 12th failed."""
+    """A finished study: lanes side by side, some trials stopped, the 3rd diverged, the 5th failed."""
     rng = np.random.default_rng(seed)
     now = 1_700_000_000.0
     yield start(now, **changes)
@@ -91,10 +92,10 @@ def events(
         for chosen, rung in running:
             now += 0.05
             spent = chosen.rungs[rung]
-            if chosen.trial % 40 == 11 and rung == rungs // 2:
+            if chosen.trial % 40 == 4 and rung == rungs // 2:
                 yield TrialFinished(chosen.trial, "failed", now, error=TRACEBACK)
                 continue
-            diverged = chosen.trial % 40 == 5 and rung == rungs // 3
+            diverged = chosen.trial % 40 == 2 and rung == rungs // 3
             loss = math.nan if diverged else _loss(chosen, spent, rng)
             metrics = {"val_loss": loss, "val_accuracy": math.exp(-loss) if loss == loss else 0.0}
             yield TrialReported(Report(chosen.trial, spent, spent, spent * 2e-3, metrics), now)
@@ -103,8 +104,12 @@ def events(
                 yield TrialFinished(chosen.trial, "diverged", now, error="loss is nan at step 151")
             elif rung == rungs - 1:
                 yield TrialFinished(chosen.trial, "completed", now, row=f"rows/{chosen.trial}.safetensors")
-            elif rung == 2 and loss > 1.15 * float(np.nanmedian(list(values.values()))):
-                yield TrialStopped(chosen.trial, spent, "below the median at step 150", now)
+            elif (
+                rung == rungs // 3
+                and chosen.trial % 40 > 4
+                and loss > 1.15 * float(np.nanmedian(list(values.values())))
+            ):
+                yield TrialStopped(chosen.trial, spent, f"below the median at step {spent}", now)
                 yield TrialFinished(chosen.trial, "stopped", now)
             else:
                 following.append((chosen, rung + 1))

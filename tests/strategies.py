@@ -15,7 +15,7 @@ from schedules.spec import COMMON, SCHEDULES, build
 from schedules.types import Keep, Probe, Schedule, Segment, Trace, Tuner
 
 # The settings of a law: seeded, and few examples, because a law is run over every entry of a table.
-law = settings(derandomize=True, deadline=None, max_examples=30)
+law = settings(derandomize=True, deadline=None, max_examples=20)
 
 unit = st.floats(0, 1)
 share = st.floats(0, 1, exclude_min=True)

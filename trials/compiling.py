@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
+from trials.names import cache_folder
 from trials.spec import Value
 
 if TYPE_CHECKING:
@@ -37,14 +38,6 @@ Mode = Literal["auto", "never", "always"]
 WIDTH = 4
 _COST_SECONDS = 20.0  # of a compilation, until one was measured here
 _GAIN = 0.5  # share of the eager time that compiling saves: measured 0.55 to 0.7 for convnets and MLPs
-
-
-def cache_folder() -> Path:
-    """Where packages are kept: `HPO_CACHE_DIR`, or `hpo` in the user's cache folder."""
-    given = os.environ.get("HPO_CACHE_DIR")
-    if given:
-        return Path(given)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hpo"
 
 
 def _private(folder: Path) -> bool:

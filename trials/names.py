@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -82,3 +83,11 @@ def load_object(reference: str, base: Path | None = None) -> Any:
         nearest = f"; did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"{reference!r}: {place} has no {name!r}{nearest}") from None
     return found_object
+
+
+def cache_folder() -> Path:
+    """Where packages are kept: `HPO_CACHE_DIR`, or `hpo` in the user's cache folder."""
+    given = os.environ.get("HPO_CACHE_DIR")
+    if given:
+        return Path(given)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hpo"

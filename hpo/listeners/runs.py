@@ -12,8 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, cast
 
-import numpy as np
-
 from hpo import codec
 from hpo.events import (
     Event,
@@ -25,15 +23,14 @@ from hpo.events import (
     TrialStopped,
 )
 from hpo.history import History
+from hpo.listeners.rates import has_default_schedule, rate_curve
 from hpo.objective import Objective
-from schedules.spec import from_config
-from trials.spec import Config, TrialSpec
+from trials.spec import TrialSpec
 
 Status = Literal["RUNNING", "FINISHED", "KILLED", "FAILED"]
 Ending = Literal["FINISHED", "KILLED", "FAILED"]
 
 STUDY = -1  # the key of the study's own run; trials have theirs from 0
-RATE_POINTS = 50  # points of a rate schedule; a curve on a screen needs no more
 
 _STATUS: dict[str, Ending] = {
     "completed": "FINISHED",
@@ -85,6 +82,7 @@ class Runs:
         self._journal = journal
         self._ended = 0  # trials; the step of the study's own metrics
         self._best: int | None = None
+        self._is_default = False  # schedule of a config that names none
         self._time = 0.0
 
     @property
@@ -122,6 +120,7 @@ class Runs:
 
     def _start_study(self, event: StudyStarted) -> None:
         if not self.identity:
+            self._is_default = has_default_schedule(event)
             line = codec.encode(event)
             self.identity = hashlib.blake2b(line.encode(), digest_size=8).hexdigest()
             self.history.objective = objective = objective_of(event.study)
@@ -160,7 +159,7 @@ class Runs:
         }
         params = {valid_name(name): str(value) for name, value in spec.config.items()}
         run = Run(f"trial {spec.trial}", _milliseconds(time), tags, params)
-        for step, rate in rate_curve(spec.config, spec.horizon):
+        for step, rate in rate_curve(spec.config, spec.horizon, self._is_default):
             run.measure("lr", step, rate, time)
         self.runs[spec.trial] = run
         self.changed.add(spec.trial)
@@ -215,20 +214,6 @@ class Runs:
         return ["study.toml", "report.html", *row]
 
 
-def rate_curve(config: Config, horizon: int, points: int = RATE_POINTS) -> list[tuple[int, float]]:
-    """(step, rate) of the learning-rate schedule a config describes; empty when it describes none."""
-    peak = config.get("lr")
-    if isinstance(peak, (bool, str)) or peak is None:
-        return []
-    try:
-        schedule = from_config(config, horizon)
-    except (ValueError, TypeError, KeyError):
-        # A black box is free to call a hyperparameter of its own by a name that schedules use.
-        return []
-    steps = np.unique(np.linspace(0, horizon - 1, points).round().astype(int))
-    return [(int(step), float(rate)) for step, rate in zip(steps, peak * schedule(steps), strict=True)]
-
-
 def objective_of(study: Mapping[str, Any]) -> Objective:
     """The objective a study's table names: `metric = "name"` or `metric = {name = ..., goal = ...}`."""
     metric = study.get("metric", "val_loss")
@@ -255,8 +240,11 @@ def _study_params(event: StudyStarted) -> dict[str, str]:
     search = cast(Mapping[str, Any], study.get("search", {}))
     trial = cast(Mapping[str, Any], study.get("trial", {}))
     objective = objective_of(study)
+    task = study.get("task", "")
+    options = cast(Mapping[str, Any], task) if isinstance(task, Mapping) else {"name": task}
     params = {
-        "task": study.get("task", ""),
+        "task": options.get("name", ""),
+        **{f"task.{name}": option for name, option in options.items() if name != "name"},
         "metric": objective.metric,
         "goal": objective.goal,
         "sampler": search.get("sampler", ""),
@@ -264,7 +252,7 @@ def _study_params(event: StudyStarted) -> dict[str, str]:
         "seed": event.seed,
         "steps": trial.get("steps", ""),
     }
-    return {name: str(value) for name, value in params.items() if value != ""}
+    return {valid_name(name): str(value) for name, value in params.items() if value != ""}
 
 
 def _milliseconds(time: float) -> int:

@@ -40,6 +40,8 @@ class _Nursery:
             stdin=subprocess.PIPE,
             pass_fds=[*theirs, status],
             # The package is found as it was found here, from whatever folder the search is run.
+            # Ctrl-C is for the search to understand.
+            process_group=0,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(_search_path())},
         )
         for descriptor in [*theirs, status]:

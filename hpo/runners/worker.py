@@ -7,7 +7,6 @@ is asked by JSON on standard input. Should the search process vanish, every work
 import importlib
 import json
 import os
-import signal
 import sys
 import traceback
 from multiprocessing.connection import Connection
@@ -66,8 +65,6 @@ def serve(connection: "Connection[Any, Any]", kind: str, target: Target, lanes: 
 
 def _nursery() -> None:
     request = json.loads(sys.stdin.readline())
-    # Ctrl-C reaches the whole process group; what it means is for the search process to decide.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     importlib.import_module(f"hpo.runners.{request['kind']}")
     descriptors: list[int] = request["descriptors"]
     status: int = request["status"]

@@ -9,7 +9,7 @@ same.
 
 import math
 import warnings
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +27,6 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from hpo.errors import UsageError
 from hpo.events import Event, Suggestion, TrialFinished, TrialStarted
 from hpo.history import History
 from hpo.objective import Objective
@@ -129,7 +128,7 @@ def frozen_trial(
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def quiet() -> Generator[None]:
     """Hide what Optuna logs, and what it warns of a release other than the one that is pinned."""
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -271,12 +270,8 @@ class OptunaSampler:
 
     def _add(self, number: int, config: Config) -> None:
         """A trial that was not suggested here; one outside the space (it was edited) is left out."""
-        searched = {name: config[name] for name in self._space.names if name in config}
-        try:
-            self._space.complete(searched)
-        except UsageError:
-            return
-        self._trials[number] = frozen_trial(number, self._params(searched), self._distributions)
+        if self._space.holds(config):
+            self._trials[number] = frozen_trial(number, self._params(config), self._distributions)
 
     def _params(self, config: Config) -> dict[str, Any]:
         """The config as Optuna shall see it."""

@@ -177,6 +177,14 @@ class Space:
             if name not in config:
                 raise UsageError(f"{name} is missing: it must be {value!r}")
 
+    def holds(self, config: Config) -> bool:
+        """Whether what is searched lies in this space, whatever the fixed values were."""
+        try:
+            self.complete({name: config[name] for name in self.names if name in config})
+        except UsageError:
+            return False
+        return True
+
     def grid_size(self, points: int | None = None) -> int | None:
         """How many configs there are if a float has so many values; without `points`, floats make it None."""
         if points is None and any(isinstance(domain, Float) for domain in self.domains.values()):

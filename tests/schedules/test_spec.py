@@ -187,7 +187,7 @@ def test_a_config_may_give_the_schedule_as_text_and_the_rest_in_flat_names():
         ({"schedule": 3}, "schedule=3 must be a text; known: constant, "),
         (
             {"schedule": "wsd(cooldown_fraction=0.3)", "cooldown_fraction": 0.2},
-            "cooldown_fraction=0.2 is given twice: schedule='wsd(cooldown_fraction=0.3)' sets cooldown_fraction",
+            "cooldown_fraction=0.2 is given twice: schedule='wsd(cooldown_fraction=0.3)' sets ",
         ),
         ({"schedule": "knots"}, "schedule 'knots' needs factors, or knot_1, knot_2, … in a config"),
         (

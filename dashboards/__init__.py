@@ -1,0 +1,1 @@
+"""Views of a study, drawn from its journal alone: figures and a report on one page."""

@@ -1,0 +1,166 @@
+"""`hpo list`, `show`, `best` and `report`: what journals say."""
+
+import json as json_module
+import math
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hpo import study
+from hpo.cli.options import Debug, Json, Root, Study
+from hpo.errors import JournalError, UsageError
+from hpo.history import History, Trial
+from hpo.listeners import console
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(text + "\n")
+
+
+def _print_json(value: Any) -> None:
+    # Numbers that JSON lacks are given as texts, "inf" and "nan".
+    def plain(inner: Any) -> Any:
+        if isinstance(inner, float) and not math.isfinite(inner):
+            return str(inner)
+        if isinstance(inner, Mapping):
+            return {str(name): plain(item) for name, item in inner.items()}
+        if isinstance(inner, (list, tuple)):
+            return [plain(item) for item in inner]
+        return inner
+
+    _print(json_module.dumps(plain(value), indent=2, ensure_ascii=False))
+
+
+def _state(history: History) -> str:
+    if history.finish is not None:
+        return "finished"
+    return "running or interrupted" if history.trials else "empty"
+
+
+def _facts(history: History, folder: Path) -> dict[str, Any]:
+    best = history.best
+    return {
+        "name": history.study.name if history.study else folder.name,
+        "folder": str(folder),
+        "state": _state(history),
+        "reason": history.finish.reason if history.finish else "",
+        "metric": history.objective.metric,
+        "goal": history.objective.goal,
+        "trials": len(history.trials),
+        "states": {
+            name: history.count(name)
+            for name in ("running", "completed", "stopped", "diverged", "failed")
+        },
+        "spent": history.spent,
+        "seconds": round(history.elapsed(), 3),
+        "best": _trial(history, best, folder) if best else None,
+    }
+
+
+def _trial(history: History, trial: Trial, folder: Path) -> dict[str, Any]:
+    final = trial.reports[-1] if trial.reports else None
+    is_chosen = history.finish is not None and history.finish.best == trial.spec.trial
+    return {
+        "trial": trial.spec.trial,
+        "state": trial.state,
+        "value": history.objective.shown(history.value(trial)),
+        "config": dict(trial.spec.config),
+        "metrics": dict(final.metrics) if final else {},
+        "test": dict(history.finish.test) if is_chosen and history.finish else {},
+        "spent": trial.spent,
+        "seed": trial.spec.seed,
+        "row": str(folder / trial.row) if trial.row and (folder / trial.row).is_file() else "",
+        "stop_reason": trial.stop_reason,
+        "error": trial.error,
+    }
+
+
+def list_studies(root: Root = Path(study.DEFAULT_ROOT), json: Json = False, debug: Debug = False) -> None:
+    """List the studies in a folder."""
+    rows: list[dict[str, Any]] = []
+    for folder in study.folders(root):
+        try:
+            history, _, _ = study.read(folder)
+        except (JournalError, UsageError) as error:
+            # One damaged study must not hide the others.
+            rows.append({"name": folder.name, "folder": str(folder), "state": f"unreadable: {error}"})
+            continue
+        rows.append(_facts(history, folder))
+    if json:
+        _print_json(rows)
+        return
+    if not rows:
+        _print(f"no studies in {root}/: `hpo search digits` makes one")
+        return
+    cells = [("study", "state", "trials", "best", "spent steps", "seconds")]
+    for row in rows:
+        best = row.get("best")
+        value = f"{row['metric']} {best['value']:.6g}" if best else "-"
+        trials, spent, seconds = (row.get(name, "-") for name in ("trials", "spent", "seconds"))
+        cells.append((row["name"], row["state"], str(trials), value, str(spent), str(seconds)))
+    widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
+    for line in cells:
+        _print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def show(which: Study, root: Root = Path(study.DEFAULT_ROOT), json: Json = False, debug: Debug = False) -> None:
+    """Show a study: how it stands, its best trial, every trial."""
+    folder = study.find(which, root)
+    history, _, torn = study.read(folder)
+    if torn:
+        sys.stderr.write("hpo: the last line of the journal is torn (being written, or killed); it is left out\n")
+    if json:
+        trials = [_trial(history, trial, folder) for trial in history.trials.values()]
+        _print_json({**_facts(history, folder), "all": trials})
+        return
+    report = folder / study.REPORT
+    _print(console.summary(history, folder, report if report.is_file() else None))
+    _print("")
+    for trial in history.trials.values():
+        value = history.objective.shown(history.value(trial))
+        shown = f"{value:.6g}" if math.isfinite(value) else "-"
+        config = "  ".join(f"{name}={_short(item)}" for name, item in trial.spec.config.items())
+        _print(f"{trial.spec.trial:>5}  {trial.state:<9}  {trial.spent:>6}  {shown:>10}  {config}")
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def best(which: Study, root: Root = Path(study.DEFAULT_ROOT), json: Json = False, debug: Debug = False) -> None:
+    """Show the best trial of a study."""
+    folder = study.find(which, root)
+    history, _, _ = study.read(folder)
+    chosen = history.best
+    if chosen is None:
+        raise UsageError(f"study {folder.name!r} has no trial with a finite {history.objective.metric} yet")
+    if json:
+        _print_json(_trial(history, chosen, folder))
+        return
+    report = folder / study.REPORT
+    _print(console.summary(history, folder, report if report.is_file() else None))
+
+
+def report(
+    which: Study,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="File to write; default report.html in the study's folder.")
+    ] = None,
+    root: Root = Path(study.DEFAULT_ROOT),
+    debug: Debug = False,
+) -> None:
+    """Write the HTML report of a study from its journal. The test split is not read again."""
+    folder = study.find(which, root)
+    study.read(folder)
+    target = out or folder / study.REPORT
+    if target.is_dir():
+        raise UsageError(f"--out {target} is a folder: name a file, such as {target / study.REPORT}")
+    began = time.monotonic()
+    problems: list[str] = []
+    if study.write_report(folder, target, problems.append) is None:
+        raise UsageError(problems[0])
+    _print(f"{target}  ({target.stat().st_size / 1e6:.1f} MB, {time.monotonic() - began:.1f} s)")

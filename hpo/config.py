@@ -1,0 +1,497 @@
+"""A study as a table of names and numbers: read from a file and overrides, checked, and built.
+
+Every error is a UsageError of one line: file, key, value, and what would be right.
+"""
+
+import copy
+import math
+import os
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from hpo import pruners, samplers
+from hpo.errors import UsageError
+from hpo.limits import Limits
+from hpo.objective import Objective
+from hpo.options import read_options, unknown
+from hpo.pruners.base import PRUNERS, Pruner
+from hpo.runners.base import RUNNERS, Target
+from hpo.samplers.base import SAMPLERS, Sampler
+from hpo.loop import Plan
+from hpo.space import Choice, Space
+from hpo.space import table as space_table
+from schedules import spec as schedule_spec
+from trials.names import TASKS, load_object
+from trials.seeding import key, stream
+from trials.spec import Value
+
+DEFAULT_TRIALS = 32
+DEFAULT_STEPS = 500
+DEFAULT_LANES = 8  # of a worker: on a CPU, wider programs were not faster per trial
+
+Kind = Literal["task", "function"]
+
+# What a section may hold: key -> (default, what it must be).
+_KEYS: dict[str, dict[str, tuple[Any, str]]] = {
+    "": {
+        "task": (None, "text or table"),
+        "name": ("", "text"),
+        "metric": ("val_loss", "text or table"),
+        "base": ("", "text"),
+        "kind": ("", "text"),
+    },
+    "trial": {
+        "steps": (DEFAULT_STEPS, "count"),
+        "reports": (10, "count"),
+        "tick": (10, "count"),
+        "horizon": (0, "whole"),
+        "save": ("best", "best|all|none"),
+        "split_seed": (0, "whole"),
+    },
+    "search": {"sampler": ("tpe", "text"), "pruner": ("asha", "text"), "seed": (0, "whole")},
+    "sampler": {},
+    "pruner": {},
+    "runner": {
+        "name": ("auto", "text"),
+        "lanes": (0, "whole"),
+        "workers": (0, "whole"),
+        "compile": ("auto", "auto|never|always"),
+        "device": ("", "text"),
+    },
+    "limits": {
+        "trials": (None, "count"),
+        "total_steps": (None, "count"),
+        "seconds": (None, "positive"),
+        "target": (None, "number"),
+        "no_improvement": (None, "count"),
+    },
+    "tracking": {"uri": ("sqlite:///mlflow.db", "text"), "experiment": ("hpo", "text")},
+}
+_SECTIONS = (*filter(None, _KEYS), "space")
+
+# Searched where a task says nothing of its own and there is no study file.
+_TASK_SPACE: dict[str, Any] = {
+    "lr": {"low": 1e-4, "high": 1e-1, "scale": "log"},
+    "weight_decay": {"low": 1e-5, "high": 1e-1, "scale": "log"},
+    "schedule": {"choice": ["cosine", "linear", "rex", "wsd"]},
+    "warmup_fraction": {"low": 0.0, "high": 0.2},
+}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _check(value: Any, wanted: str, place: str) -> Any:
+    """The value, if it is what is wanted."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    right, words = {
+        "text": (isinstance(value, str), "a text"),
+        "text or table": (isinstance(value, (str, Mapping)), "a text or a table"),
+        "whole": (whole and value >= 0, "a whole number of at least 0"),
+        "count": (whole and value >= 1, "a whole number of at least 1"),
+        "number": (_is_number(value), "a number"),
+        "positive": (_is_number(value) and value > 0, "a number above 0"),
+    }.get(wanted, (value in wanted.split("|"), f"one of {', '.join(wanted.split('|'))}"))
+    if not right:
+        raise UsageError(f"{place} = {value!r} must be {words}")
+    return value
+
+
+@dataclass(frozen=True)
+class StudyConfig:
+    """A study, checked. `table` is what it was read from, with the defaults filled in."""
+
+    table: Mapping[str, Any]
+    where: str  # file name, for messages
+    name: str
+    reference: str  # of the task or objective
+    options: Mapping[str, Value]
+    kind: Kind
+    objective: Objective
+    space: Space
+    limits: Limits
+    notices: tuple[str, ...] = ()  # what was changed on the user's behalf
+    base: Path = field(default_factory=Path.cwd)  # folder that relative names are looked up in
+
+    # -- what it builds -----------------------------------------------------------------------------------
+
+    @property
+    def seed(self) -> int:
+        """Of the study."""
+        return int(self.table["search"]["seed"])
+
+    @property
+    def steps(self) -> int:
+        """Budget of one trial."""
+        return int(self.table["trial"]["steps"])
+
+    def plan(self) -> Plan:
+        """Budget, rungs and seeds of its trials."""
+        trial = self.table["trial"]
+        steps, tick, reports = self.steps, int(trial["tick"]), int(trial["reports"])
+        rungs = sorted({min(steps, -(-steps * k // (reports * tick)) * tick) for k in range(1, reports + 1)})
+        return Plan(steps, tuple(rungs), int(trial["horizon"]) or steps, self.seed, int(trial["split_seed"]))
+
+    def sampler(self) -> Sampler:
+        """The sampler it names."""
+        seed = key(self.seed, "search") & 0x7FFFFFFF
+        search = self.table["search"]
+        return samplers.base.build(
+            search["sampler"], self.space, self.objective, seed, self.table["sampler"]
+        )
+
+    def pruner(self) -> Pruner:
+        """The pruner it names."""
+        return pruners.base.build(self.table["search"]["pruner"], self.objective, self.table["pruner"])
+
+    def runner_name(self) -> str:
+        """The runner it names, or the one that fits."""
+        name = str(self.table["runner"]["name"])
+        if name != "auto":
+            return name
+        if self.workers() > 1:
+            return "processes"
+        return "lanes" if self.kind == "task" else "inline"
+
+    def workers(self) -> int:
+        """Processes that train."""
+        given = int(self.table["runner"]["workers"])
+        if given:
+            return given
+        name = self.table["runner"]["name"]
+        if name in ("lanes", "inline") or (self.kind == "function" and name == "auto"):
+            return 1
+        if self.table["runner"]["device"] not in ("", "cpu") or Path("/dev/nvidia0").exists():
+            return 1  # one program fills the device
+        return max(1, min(len(os.sched_getaffinity(0)), self.limits.trials or DEFAULT_LANES))
+
+    def lanes(self) -> int:
+        """Trials that a worker trains at a time."""
+        return int(self.table["runner"]["lanes"]) or (DEFAULT_LANES if self.kind == "task" else 1)
+
+    def target(self, folder: Path) -> Target:
+        """What workers are told."""
+        limit = self.limits
+        steps = (limit.trials or DEFAULT_TRIALS) * self.steps
+        runner, trial = self.table["runner"], self.table["trial"]
+        options = dict(self.options)
+        if self.kind == "function":
+            options["metric"] = self.objective.metric
+        return Target(
+            self.reference,
+            options,
+            str(self.base),
+            str(folder),
+            int(trial["split_seed"]),
+            int(trial["tick"]),
+            runner["compile"],
+            min(steps, limit.total_steps or steps),
+            trial["save"] != "none",
+            runner["device"],
+            kind="lanes" if self.kind == "task" else "inline",
+        )
+
+    def examples(self) -> list[dict[str, Value]]:
+        """A few configs that together take every choice, to try the task on."""
+        widest = max([len(d.choices) for d in self.space.domains.values() if isinstance(d, Choice)] or [1])
+        drawn = [self.space.sample(stream(self.seed, "examples", n)) for n in range(widest)]
+        for number, config in enumerate(drawn):
+            for name, domain in self.space.domains.items():
+                if isinstance(domain, Choice) and name in config:
+                    config[name] = domain.choices[number % len(domain.choices)]
+        return [self.space.complete(_active(self.space, config)) for config in drawn]
+
+
+def _active(space: Space, config: Mapping[str, Value]) -> dict[str, Value]:
+    """The config after some choices were changed: without what is inactive now, with what became active."""
+    found = dict(config)
+    drawn = space.sample(stream(0, "examples"))
+    for name, domain in space.domains.items():
+        if not space.is_active(name, found):
+            found.pop(name, None)
+        elif name not in found:
+            found[name] = drawn.get(name, domain.decode(0.5))
+    return found
+
+
+# -- reading ----------------------------------------------------------------------------------------------
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The table in a file.
+
+    Raises:
+        UsageError: the file is missing or is not TOML; the message has the line number.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not valid TOML: {error}") from error
+
+
+def builtin(name: str) -> Path:
+    """The study file of a built-in task."""
+    import trials
+
+    return Path(next(iter(trials.__path__))) / "tasks" / f"{name}.toml"
+
+
+def find(what: str) -> tuple[dict[str, Any], str, Path]:
+    """What the user named, as (table, where, base): a study file, a built-in task, or module:object.
+
+    Raises:
+        UsageError: there is nothing of that name.
+    """
+    if what.endswith(".toml"):
+        path = Path(what)
+        table = read_toml(path)
+        return table, path.name, Path(table.get("base") or path.resolve().parent)
+    if what in TASKS:
+        path = builtin(what)
+        return read_toml(path), path.name, Path.cwd()
+    if ":" in what:
+        return {"task": what}, what, Path.cwd()
+    if Path(f"{what}.toml").is_file():
+        return find(f"{what}.toml")
+    raise UsageError(
+        unknown("task", what, TASKS) + "; or name a study file (study.toml) or an object (module:Class)"
+    )
+
+
+def override(table: Mapping[str, Any], settings: Sequence[str]) -> dict[str, Any]:
+    """The table with `section.key=value` settings applied; values are written as in TOML, bare words are texts.
+
+    >>> override({"trial": {"steps": 100}}, ["trial.steps=200", "search.sampler=random"])
+    {'trial': {'steps': 200}, 'search': {'sampler': 'random'}}
+
+    Raises:
+        UsageError: a setting that is not of this form.
+    """
+    result = copy.deepcopy(dict(table))
+    for setting in settings:
+        path, separator, text = setting.partition("=")
+        names = [name.strip() for name in path.split(".")]
+        if not separator or not all(names):
+            raise UsageError(f"--set {setting!r} must look like section.key=value")
+        text = text.strip()
+        try:
+            value: Any = tomllib.loads(f"value = {text}")["value"]
+        except (tomllib.TOMLDecodeError, KeyError) as error:
+            if not re.fullmatch(r"[\w:./+ -]*", text):
+                raise UsageError(f"--set {setting!r}: {text!r} is not a TOML value ({error})") from error
+            value = text
+        place = result
+        for name in names[:-1]:
+            inner = place.setdefault(name, {})
+            if not isinstance(inner, dict):
+                raise UsageError(f"--set {setting!r}: {name} is {inner!r}, not a section")
+            place = cast(dict[str, Any], inner)
+        place[names[-1]] = value
+    return result
+
+
+def _filled(table: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The table with defaults, every key known and of its type."""
+    result: dict[str, Any] = {}
+    for name in table:
+        if name not in _KEYS[""] and name not in _SECTIONS:
+            raise UsageError(f"{where}: {unknown('key', name, [*_KEYS[''], *_SECTIONS])}")
+    for name, (default, wanted) in _KEYS[""].items():
+        result[name] = _check(table[name], wanted, f"{where} {name}") if name in table else default
+    for section in _SECTIONS:
+        found = table.get(section, {})
+        if section == "tracking" and found is False:
+            found = {"uri": "none"}
+        if not isinstance(found, Mapping):
+            raise UsageError(f"{where} {section} = {found!r} must be a section, [{section}]")
+        known = _KEYS.get(section, {})
+        if not known:
+            result[section] = dict(cast(Mapping[str, Any], found))
+            continue
+        for name in cast(Mapping[str, Any], found):
+            if name not in known:
+                raise UsageError(f"{where} [{section}]: {unknown('key', name, known)}")
+        result[section] = {
+            name: _check(found[name], wanted, f"{where} [{section}] {name}") if name in found else default
+            for name, (default, wanted) in known.items()
+        }
+    return result
+
+
+def _objective(value: Any, where: str) -> Objective:
+    if isinstance(value, str):
+        return Objective(value)
+    table = cast(Mapping[str, Any], value)
+    for name in table:
+        if name not in ("name", "goal"):
+            raise UsageError(f"{where} metric: {unknown('key', name, ['name', 'goal'])}")
+    metric, goal = table.get("name"), table.get("goal", "min")
+    if not isinstance(metric, str) or not metric:
+        raise UsageError(f'{where} metric: name = {metric!r} must be a text, such as "val_accuracy"')
+    if goal not in ("min", "max"):
+        raise UsageError(f"{where} metric: goal = {goal!r} must be 'min' or 'max'")
+    return Objective(metric, goal)
+
+
+def _task(value: Any, where: str) -> tuple[str, dict[str, Value]]:
+    if value is None:
+        raise UsageError(
+            f'{where}: task is missing: write task = "digits", "module:Class" or "path/to/file.py:Class"'
+        )
+    options: dict[str, Value] = {}
+    if isinstance(value, Mapping):
+        options = dict(cast(Mapping[str, Value], value))
+        value = options.pop("name", None)
+        if not isinstance(value, str):
+            raise UsageError(f'{where} task: name = {value!r} must be a text, such as "charlm"')
+    if ":" not in value and value not in TASKS:
+        message = unknown("task", value, TASKS)
+        raise UsageError(f"{where} task: {message}; or an object, \"module:Class\" or \"file.py:Class\"")
+    return value, options
+
+
+def _kind(reference: str, base: Path, where: str) -> tuple[Kind, Mapping[str, Any]]:
+    """Whether the reference is a task or a function, and the space it brings along."""
+    if reference in TASKS:
+        return "task", {}
+    try:
+        found = load_object(reference, base)
+    except ValueError as error:
+        raise UsageError(f"{where} task: {error}") from error
+    # Importing runs the user's code: whatever it raises is told as one line.
+    except Exception as error:  # noqa: BLE001
+        raise UsageError(
+            f"{where} task: importing {reference!r} raised {type(error).__name__}: {error}"
+        ) from error
+    space = getattr(found, "space", {})
+    if not isinstance(space, Mapping):
+        raise UsageError(f"{where} task: {reference}.space must be a mapping, as in [space]")
+    verbs = ("data", "model", "loss", "metrics")
+    if all(callable(getattr(found, verb, None)) for verb in verbs):
+        return "task", cast(Mapping[str, Any], space) or _TASK_SPACE
+    if isinstance(found, type):
+        missing = [verb for verb in verbs if not callable(getattr(found, verb, None))]
+        raise UsageError(f"{where} task: {reference!r} is no task: it has no method {', '.join(missing)}")
+    if not callable(found):
+        raise UsageError(f"{where} task: {reference!r} is neither a task nor a function")
+    return "function", cast(Mapping[str, Any], space)
+
+
+def build(
+    table: Mapping[str, Any], where: str, base: Path, name: str = "", load: bool = True
+) -> StudyConfig:
+    """Check a study's table and fill in its defaults.
+
+    With `load` false, the study is one that ran: what it trains is not imported.
+
+    Raises:
+        UsageError: anything in it that cannot be.
+    """
+    notices: list[str] = []
+    filled = _filled(table, where)
+    reference, options = _task(filled["task"], where)
+    kind: Kind = "function"
+    own_space: Mapping[str, Any] = {}
+    if load:
+        kind, own_space = _kind(reference, base, where)
+        filled["kind"] = kind
+    elif filled["kind"] == "task":
+        kind = "task"
+    objective = _objective(filled["metric"], where)
+    if not filled["space"]:
+        if not own_space:
+            raise UsageError(
+                f"{where}: there is nothing to search: add a section [space] to a study file "
+                f"(`hpo init` writes one), or give the function a `space`"
+            )
+        filled["space"] = dict(own_space)
+    space = space_table.read(filled["space"], f"{where} [space]")
+    if not space.domains:
+        raise UsageError(f"{where} [space]: every hyperparameter is fixed: give at least one a range or a choice")
+    if kind == "task":
+        _check_schedules(space, where)
+    trial = filled["trial"]
+    tick = trial["tick"]
+    if kind == "task" and trial["steps"] % tick:
+        rounded = -(-trial["steps"] // tick) * tick
+        notices.append(f"steps = {trial['steps']} is not a multiple of the tick of {tick}: {rounded} are used")
+        trial["steps"] = rounded
+    if trial["horizon"] and trial["horizon"] < trial["steps"]:
+        raise UsageError(
+            f"{where} [trial] horizon = {trial['horizon']} must be at least steps = {trial['steps']}"
+        )
+    limits = Limits(**filled["limits"])
+    if limits == Limits() or (limits.seconds is None and limits == Limits(target=limits.target)):
+        limits = Limits(trials=DEFAULT_TRIALS, target=limits.target)
+        filled["limits"]["trials"] = DEFAULT_TRIALS
+    if limits.total_steps is not None and limits.total_steps < trial["steps"]:
+        raise UsageError(
+            f"{where} [limits] total_steps = {limits.total_steps} is less than one trial's steps = {trial['steps']}"
+        )
+    search, runner = filled["search"], filled["runner"]
+    for what, known in (("sampler", SAMPLERS), ("pruner", PRUNERS)):
+        if search[what] not in known:
+            raise UsageError(f"{where} [search]: {unknown(what, search[what], known)}")
+    if runner["name"] not in ("auto", *RUNNERS):
+        raise UsageError(f"{where} [runner]: {unknown('runner', runner['name'], ['auto', *RUNNERS])}")
+    if runner["name"] == "inline" and kind == "task":
+        raise UsageError(f"{where} [runner] name = 'inline' runs functions; a task needs 'lanes' or 'processes'")
+    if runner["name"] == "lanes" and kind == "function":
+        raise UsageError(f"{where} [runner] name = 'lanes' runs tasks; a function needs 'inline' or 'processes'")
+    study_name = name or filled["name"] or _default_name(reference, where)
+    check_name(study_name)
+    filled.update(name=study_name, base=str(base))
+    config = StudyConfig(
+        filled, where, study_name, reference, options, kind, objective, space, limits, tuple(notices), base
+    )
+    try:
+        # Options of the sampler and pruner, found out now; the sampler itself loads its library later.
+        config.pruner()
+        read_options(filled["sampler"], SAMPLERS[search["sampler"]].options, f"sampler {search['sampler']!r}")
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from error
+    return config
+
+
+def _check_schedules(space: Space, where: str) -> None:
+    """Every schedule the space can choose must be known, and its shape hyperparameters must fit."""
+    domain = space.domains.get("schedule")
+    if isinstance(domain, Choice):
+        names: Sequence[Value] = domain.choices
+    elif domain is not None:
+        raise UsageError(f"{where} [space] schedule: must be a name or a choice of names")
+    else:
+        names = [space.fixed.get("schedule", "cosine")]
+    try:
+        for name in names:
+            schedule_spec.from_config({"schedule": name}, 100)
+        for name in (*space.domains, *space.fixed):
+            if name in schedule_spec.HYPERPARAMETERS and name != "schedule":
+                schedule_spec.check_name(name)
+    except ValueError as error:
+        raise UsageError(f"{where} [space]: {error}") from error
+
+
+def _default_name(reference: str, where: str) -> str:
+    if where.endswith(".toml"):
+        return Path(where).stem
+    return re.sub(r"[^\w.-]+", "-", reference.rpartition("/")[2].replace(".py", "")).strip("-.") or "study"
+
+
+def check_name(name: str) -> None:
+    """Refuse a study name that cannot be a folder's.
+
+    Raises:
+        UsageError: it is empty, has a separator, or begins with a dot.
+    """
+    if not name or name.startswith(".") or "/" in name or os.sep in name or "\\" in name or "\0" in name:
+        raise UsageError(f"study name {name!r} must be a plain folder name, without separators or a leading dot")
+    if len(name.encode()) > 200:
+        raise UsageError(f"study name of {len(name.encode())} bytes is too long: at most 200")

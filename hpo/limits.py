@@ -1,0 +1,58 @@
+"""When a study ends. A limit that is None does not limit."""
+
+from dataclasses import dataclass
+
+from hpo.history import History
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Trials, steps, seconds, a target, patience; whichever comes first."""
+
+    trials: int | None = None  # trials that may be started
+    total_steps: int | None = None  # optimizer steps of all trials together
+    seconds: float | None = None  # of search, over all sessions
+    target: float | None = None  # value of the metric, as the user knows it
+    no_improvement: int | None = None  # trials in a row that ended without a new best
+
+    def room(self, history: History, budget: int) -> int | None:
+        """How many more trials of this budget may be started; None when nothing says."""
+        rooms: list[int] = []
+        if self.trials is not None:
+            rooms.append(self.trials - len(history.trials))
+        if self.total_steps is not None:
+            promised = sum(trial.spec.budget - trial.spent for trial in history.running)
+            rooms.append((self.total_steps - history.spent - promised) // budget)
+        if self._is_stale(history):
+            rooms.append(0)
+        return max(0, min(rooms)) if rooms else None
+
+    def _is_stale(self, history: History) -> bool:
+        if self.no_improvement is None:
+            return False
+        ended = [trial for trial in history.trials.values() if trial.finished is not None]
+        if not history.incumbents:
+            return len(ended) >= self.no_improvement
+        best = history.trials[history.incumbents[-1].trial].finished or 0.0
+        return sum((trial.finished or 0.0) > best for trial in ended) >= self.no_improvement
+
+    def reached(self, history: History, now: float) -> str:
+        """Why the study must end at once, running trials included; "" when it need not."""
+        if self.seconds is not None and history.elapsed(now) >= self.seconds:
+            return f"time is up ({self.seconds:g} s)"
+        if self.target is not None and history.incumbents:
+            goal = history.objective
+            value = history.incumbents[-1].value
+            if value <= (self.target if goal.goal == "min" else -self.target):
+                return f"target reached ({goal.metric} {goal.shown(value):.6g})"
+        return ""
+
+    def exhausted(self, history: History, budget: int) -> str:
+        """Why no trial may be started any more, for the record; "" when one may."""
+        if self.room(history, budget) != 0:
+            return ""
+        if self.trials is not None and len(history.trials) >= self.trials:
+            return f"{self.trials} trials"
+        if self._is_stale(history):
+            return f"no improvement in {self.no_improvement} trials"
+        return f"{self.total_steps} steps"

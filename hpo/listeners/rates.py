@@ -1,0 +1,33 @@
+"""The learning-rate schedule of a trial, as points to show."""
+
+import numpy as np
+
+from hpo.events import StudyStarted
+from schedules.spec import from_config
+from trials.spec import Config
+
+POINTS = 50  # a curve on a screen needs no more
+
+
+def has_default_schedule(study: StudyStarted | None) -> bool:
+    """Whether trials follow a schedule even if their configs name none, as those of a task do."""
+    return study is not None and study.study.get("kind") == "task"
+
+
+def rate_curve(
+    config: Config, horizon: int, is_default: bool = True, points: int = POINTS
+) -> list[tuple[int, float]]:
+    """(step, rate) at some steps of the horizon; empty when the config describes no schedule.
+
+    Without `is_default`, a config must name its schedule: an `lr` of a black box is its own affair.
+    """
+    peak = config.get("lr")
+    if isinstance(peak, (bool, str)) or peak is None or not (is_default or "schedule" in config):
+        return []
+    try:
+        schedule = from_config(config, horizon)
+    except ValueError:
+        # A black box is free to call a hyperparameter of its own by a name that schedules use.
+        return []
+    steps = np.unique(np.linspace(0, horizon - 1, points).round().astype(int))
+    return list(zip(steps.tolist(), (peak * schedule(steps)).tolist(), strict=True))

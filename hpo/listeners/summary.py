@@ -1,0 +1,102 @@
+"""What a study found, as plain text: for the end of a search, `hpo best` and `hpo show`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from hpo.history import History, State, Trial
+from hpo.listeners import words
+from hpo.listeners.rates import has_default_schedule, rate_curve
+from schedules import spec as schedules
+
+_STATES: tuple[State, ...] = ("completed", "stopped", "diverged", "failed", "running")
+_CURVE_WIDTH = 40  # letters
+
+
+def summary(history: History, *, report: str = "", resume: str = "", encoding: str = "utf-8") -> str:
+    """Best config, schedule, metrics, totals; several lines, without a line break at the end.
+
+    Args:
+        history: of the study.
+        report: where the report lies.
+        resume: the command that continues the study, if it can be continued.
+        encoding: of the terminal; letters it lacks are not used.
+    """
+    lines: list[str] = []
+    best = chosen(history)
+    if best is None:
+        ended = len(history.trials) - len(history.running)
+        lines.append(f"no trial has a result ({ended} ended)")
+        lines.extend(_failure(history))
+    else:
+        state = "" if best.state == "completed" else f", {best.state} after {words.count(best.spent)} steps"
+        lines.append(f"best: trial {best.spec.trial} of {len(history.trials)}{state}")
+        lines.extend(_table(_metrics(history, best)))
+        lines.append("config:")
+        lines.extend(_table({name: words.value(value) for name, value in best.spec.config.items()}))
+        lines.extend(_schedule(history, best, encoding))
+    if history.finish is not None and history.finish.test:
+        lines.append("test split, read once, for this trial only:")
+        lines.extend(_table({name: words.number(value) for name, value in history.finish.test.items()}))
+    states = ", ".join(f"{history.count(state)} {state}" for state in _STATES if history.count(state))
+    lines.append(f"trials: {states or 'none'}")
+    lines.append(f"spent: {words.count(history.spent)} steps in {words.duration(history.elapsed())}")
+    if report:
+        lines.append(f"report: {report}")
+    if resume:
+        lines.append(f"to continue: {resume}")
+    return "\n".join(_whole(line, encoding) for line in lines)
+
+
+def chosen(history: History) -> Trial | None:
+    """The trial the study chose, or the best while it has not ended."""
+    if history.finish is not None and history.finish.best is not None:
+        return history.trials.get(history.finish.best)
+    return history.best
+
+
+def _metrics(history: History, trial: Trial) -> dict[str, str]:
+    metrics = dict(trial.reports[-1].metrics) if trial.reports else dict[str, float]()
+    name = history.objective.metric
+    ordered = [name, *sorted(other for other in metrics if other != name)]
+    return {one: words.number(metrics[one]) for one in ordered if one in metrics}
+
+
+def _schedule(history: History, trial: Trial, encoding: str) -> list[str]:
+    spec = trial.spec
+    is_default = has_default_schedule(history.study)
+    points = rate_curve(spec.config, spec.horizon, is_default, 4 * _CURVE_WIDTH)
+    if not points:
+        return []
+    rates = [rate for _, rate in points]
+    return [
+        f"schedule: {schedules.format(_rounded(schedules.table_of(spec.config)))}",
+        f"  {words.sparkline(rates, _CURVE_WIDTH, encoding)}",
+        f"  rate {words.number(rates[0])} at first, {words.number(max(rates))} at most, "
+        f"{words.number(rates[-1])} at last, over {words.count(spec.horizon)} steps",
+    ]
+
+
+def _rounded(table: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: float(words.number(one)) if isinstance(one, float) else one for name, one in table.items()}
+
+
+def _failure(history: History) -> list[str]:
+    """What the last failed trial said."""
+    for trial in reversed(history.trials.values()):
+        if trial.error.strip():
+            return [
+                f"  trial {trial.spec.trial} {trial.state}: {trial.error.strip().splitlines()[-1].strip()}"
+            ]
+    return []
+
+
+def _table(rows: Mapping[str, str]) -> list[str]:
+    width = max(map(len, rows), default=0)
+    return [f"  {name.ljust(width)}  {value}" for name, value in rows.items()]
+
+
+def _whole(line: str, encoding: str) -> str:
+    """The line without what a terminal would obey or cannot show."""
+    indent = len(line) - len(line.lstrip(" "))
+    letters = "".join(letter if letter.isprintable() else "?" for letter in line[indent:])
+    return " " * indent + letters.encode(encoding, "replace").decode(encoding)

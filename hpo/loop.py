@@ -1,0 +1,293 @@
+"""The loop: publish, ask, start, poll, keep, stop, resume. One process, the only writer of the journal.
+
+Append, then act. An interrupted search has at worst started trials without an end; taking it up starts them again with the
+same spec and drops the reports that the journal has already.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from hpo.events import (
+    Event,
+    Listener,
+    StudyFinished,
+    StudyStarted,
+    Suggestion,
+    TrialFinished,
+    TrialReported,
+    TrialStarted,
+    TrialStopped,
+)
+from hpo.history import History, Trial
+from hpo.limits import Limits
+from hpo.pruners.base import Pruner
+from hpo.runners.base import Runner
+from hpo.samplers.base import Sampler
+from hpo.store import Store
+from trials.seeding import key
+from trials.spec import TrialSpec
+
+_POLL_SECONDS = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What every trial of a study has in common."""
+
+    budget: int  # steps
+    rungs: tuple[int, ...]
+    horizon: int
+    seed: int
+    split_seed: int
+
+    def spec(self, trial: int, suggestion: Suggestion) -> TrialSpec:
+        """The trial that a suggestion becomes."""
+        budget = suggestion.budget or self.budget
+        rungs = tuple(rung for rung in self.rungs if rung < budget)
+        return TrialSpec(
+            trial,
+            dict(suggestion.config),
+            key(self.seed, "trial", trial) & 0x7FFFFFFF,
+            budget,
+            (*rungs, budget),
+            self.horizon,
+            self.split_seed,
+            suggestion.parent,
+        )
+
+
+class Interrupted(Exception):  # noqa: N818 - not an error: the user asked for it
+    """The search was asked to stop and can be taken up."""
+
+
+@dataclass
+class Timers:
+    """Seconds this process spent, by what it did."""
+
+    ask: float = 0.0
+    tell: float = 0.0
+    journal: float = 0.0
+    listeners: float = 0.0
+    runner: float = 0.0  # starting, stopping and waiting for workers
+
+
+@dataclass
+class Search:
+    """One study being searched."""
+
+    store: Store
+    sampler: Sampler
+    pruner: Pruner
+    runner: Runner
+    history: History
+    limits: Limits
+    plan: Plan
+    begin: StudyStarted
+    listeners: Sequence[Listener] = ()
+    folder: Path | None = None  # where rows lie; None: none are kept
+    keep_rows: Literal["best", "all", "none"] = "best"
+    clock: Callable[[], float] = time.time
+    timers: Timers = field(default_factory=Timers)
+    _again: deque[TrialSpec] = field(default_factory=deque[TrialSpec])
+    _known: dict[int, int] = field(default_factory=dict[int, int])  # restarted trial -> spent the journal has
+    _stopping: set[int] = field(default_factory=set[int])
+    _interrupted: bool = False
+
+    def interrupt(self) -> None:
+        """End after the events at hand; callable from a signal handler."""
+        self._interrupted = True
+
+    def run(self, recorded: Sequence[Event] = ()) -> History:
+        """Replay what the journal has, then search until a limit is reached.
+
+        Raises:
+            Interrupted: `interrupt` was called; the journal can be taken up.
+            RunnerError: trials cannot execute at all.
+        """
+        for event in recorded:
+            self._tell(event)
+        self._publish([self.begin])
+        self._take_up()
+        reason = self._loop()
+        self._finish(reason)
+        return self.history
+
+    # -- telling ------------------------------------------------------------------------------------------
+
+    def _publish(self, events: Sequence[Event]) -> None:
+        if not events:
+            return
+        began = time.perf_counter()
+        self.store.append(events)
+        self.timers.journal += time.perf_counter() - began
+        for event in events:
+            self._tell(event)
+
+    def _tell(self, event: Event) -> None:
+        began = time.perf_counter()
+        self.history.tell(event)
+        self.sampler.tell(event)
+        self.pruner.tell(event)
+        told = time.perf_counter()
+        for listener in self.listeners:
+            listener.tell(event)
+        self.timers.tell += told - began
+        self.timers.listeners += time.perf_counter() - told
+
+    # -- taking up ----------------------------------------------------------------------------------------
+
+    def _take_up(self) -> None:
+        """Start again what was running; end what the journal says was being stopped."""
+        now = self.clock()
+        for trial in self.history.running:
+            number = trial.spec.trial
+            if trial.stop_reason:
+                self._publish([TrialFinished(number, "stopped", now)])
+            elif trial.reports and not self.pruner.keep(number):
+                self._publish([self._stopped(trial, now), TrialFinished(number, "stopped", now)])
+            else:
+                self._again.append(trial.spec)
+                self._known[number] = trial.spent
+
+    # -- the loop -----------------------------------------------------------------------------------------
+
+    def _loop(self) -> str:
+        exhausted = ""
+        while True:
+            if self._interrupted:
+                raise Interrupted
+            reason = self.limits.reached(self.history, self.clock())
+            if reason:
+                self._stop_all(reason)
+                return reason
+            if not exhausted:
+                exhausted = self._refill()
+            if exhausted and not self.history.running:
+                return exhausted
+            began = time.perf_counter()
+            events = self.runner.poll(_POLL_SECONDS)
+            self.timers.runner += time.perf_counter() - began
+            self._hear(events)
+
+    def _refill(self) -> str:
+        """Start as many trials as there is room for; why there will be no more, or ""."""
+        free = self.runner.free()
+        if free and self._again:
+            self._start([self._again.popleft() for _ in range(min(free, len(self._again)))])
+            free = self.runner.free()
+        room = self.limits.room(self.history, self.plan.budget)
+        wanted = free if room is None else min(free, room)
+        if room == 0:
+            # Those that run may yet end early and leave steps for another.
+            may_change = self.limits.total_steps is not None and self.history.running
+            return "" if may_change else self.limits.exhausted(self.history, self.plan.budget)
+        if wanted <= 0:
+            return ""
+        began = time.perf_counter()
+        suggestions = self.sampler.ask(wanted)
+        self.timers.ask += time.perf_counter() - began
+        if not suggestions:
+            return "" if self.history.running else "the space is exhausted"
+        first = len(self.history.trials)
+        specs = [self.plan.spec(first + n, suggestion) for n, suggestion in enumerate(suggestions)]
+        now = self.clock()
+        self._publish([TrialStarted(spec, now) for spec in specs])
+        self._start(specs)
+        return ""
+
+    def _start(self, specs: Sequence[TrialSpec]) -> None:
+        began = time.perf_counter()
+        self.runner.start(specs)
+        self.timers.runner += time.perf_counter() - began
+
+    def _hear(self, events: Sequence[TrialReported | TrialFinished]) -> None:
+        fresh = [event for event in events if self._is_fresh(event)]
+        if not fresh:
+            return
+        self._publish(fresh)
+        for event in fresh:
+            if isinstance(event, TrialFinished):
+                self._stopping.discard(event.trial)
+                self._known.pop(event.trial, None)
+                self._tidy_row(self.history.trials[event.trial])
+        reported = {event.report.trial for event in fresh if isinstance(event, TrialReported)}
+        now = self.clock()
+        stops: list[Event] = []
+        for number in sorted(reported - self._stopping):
+            trial = self.history.trials[number]
+            if trial.state == "running" and trial.spent < trial.spec.budget and not self.pruner.keep(number):
+                stops.append(self._stopped(trial, now))
+                self._stopping.add(number)
+        if stops:
+            self._publish(stops)
+            self._stop([event.trial for event in stops if isinstance(event, TrialStopped)])
+
+    def _is_fresh(self, event: TrialReported | TrialFinished) -> bool:
+        number = event.report.trial if isinstance(event, TrialReported) else event.trial
+        trial = self.history.trials.get(number)
+        if trial is None or trial.state != "running":
+            return False
+        return isinstance(event, TrialFinished) or event.report.spent > self._known.get(number, 0)
+
+    def _stopped(self, trial: Trial, now: float) -> TrialStopped:
+        return TrialStopped(trial.spec.trial, trial.spent, self.pruner.reason(trial.spec.trial), now)
+
+    def _stop(self, trials: Sequence[int]) -> None:
+        began = time.perf_counter()
+        self.runner.stop(trials)
+        self.timers.runner += time.perf_counter() - began
+
+    def _stop_all(self, reason: str) -> None:
+        """End the running trials, because a limit says so."""
+        now = self.clock()
+        running = [trial for trial in self.history.running if trial.spec.trial not in self._stopping]
+        self._publish([TrialStopped(trial.spec.trial, trial.spent, reason, now) for trial in running])
+        # Those still waiting to be started again have no lane to give back.
+        waiting = {spec.trial for spec in self._again}
+        self._again.clear()
+        self._publish([TrialFinished(number, "stopped", now) for number in sorted(waiting)])
+        self._stop([trial.spec.trial for trial in running])
+        while self.history.running:
+            if self._interrupted:
+                raise Interrupted
+            self._hear(self.runner.poll(_POLL_SECONDS))
+
+    # -- the end ------------------------------------------------------------------------------------------
+
+    def _finish(self, reason: str) -> None:
+        """Selection is over: read the test split once, for the chosen trial, and say so."""
+        best = self.history.best
+        test: Mapping[str, float] = {}
+        number: int | None = None
+        if best is not None:
+            number = best.spec.trial
+            if best.row and self.folder is not None and (self.folder / best.row).is_file():
+                test = self.runner.test(best.spec, best.row)
+        self._publish([StudyFinished(reason, self.clock(), number, dict(test))])
+
+    def _tidy_row(self, trial: Trial) -> None:
+        """Keep the best row only, unless the study wants all."""
+        if self.folder is None or not trial.row or self.keep_rows == "all":
+            return
+        best = self.history.best
+        for other in self.history.trials.values() if best is trial else (trial,):
+            if other.row and other is not best:
+                (self.folder / other.row).unlink(missing_ok=True)
+
+
+def versions() -> dict[str, str]:
+    """Versions of what results may depend on, read without importing any of it."""
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    found: dict[str, Any] = {"python": platform.python_version()}
+    for name in ("hpo", "torch", "numpy", "optuna", "mlflow"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,63 @@
+"""Asynchronous successive halving that stops: at each level only the best 1/eta of trials go on.
+
+Li et al., "A System for Massively Parallel Hyperparameter Tuning", MLSys 2020, arXiv:1810.05934, in the form
+that Ray Tune and Syne Tune gave it: a trial that would wait for its promotion is ended, nothing is paused.
+"""
+
+import math
+from bisect import bisect_left, insort
+from collections import defaultdict
+
+from hpo.events import Event, TrialReported, TrialStarted
+from hpo.objective import Objective
+
+
+class Asha:
+    """Judges a trial once at each level, `budget / eta**k` spent steps for k = `rungs` down to 1.
+
+    A trial enters a level with its first report of the metric at or past it. It is judged then, by the n
+    values seen at that level so far, its own among them: it stops unless fewer than max(1, n // eta) are
+    better.
+    """
+
+    def __init__(self, objective: Objective, eta: int = 3, rungs: int = 2) -> None:
+        self._objective, self._eta, self._rungs = objective, eta, rungs
+        self._budgets: dict[int, int] = {}
+        self._levels: dict[int, list[int]] = {}  # trial -> levels ahead of it, lowest first
+        self._values: dict[int, list[float]] = defaultdict(list)  # level -> values seen, sorted
+        self._reasons: dict[int, str] = {}
+
+    def tell(self, event: Event) -> None:
+        """Take in one event."""
+        match event:
+            case TrialStarted(spec):
+                self._budgets[spec.trial] = spec.budget
+                levels = {math.ceil(spec.budget / self._eta**k) for k in range(1, self._rungs + 1)}
+                self._levels[spec.trial] = sorted(levels)
+            case TrialReported(report):
+                unfinished = report.spent < self._budgets[report.trial]
+                if unfinished and self._objective.metric in report.metrics:
+                    levels = self._levels[report.trial]
+                    while levels and levels[0] <= report.spent:
+                        self._judge(report.trial, levels.pop(0), self._objective.value(report.metrics))
+            case _:
+                pass
+
+    def _judge(self, trial: int, level: int, value: float) -> None:
+        values = self._values[level]
+        insort(values, value)
+        best = max(1, len(values) // self._eta)
+        if bisect_left(values, value) >= best:
+            self._reasons.setdefault(
+                trial,
+                f"asha: rung {level}: {self._objective.shown(value):.4g} is not among "
+                f"the best {best} of {len(values)}",
+            )
+
+    def keep(self, trial: int) -> bool:
+        """Whether the trial may go on."""
+        return trial not in self._reasons
+
+    def reason(self, trial: int) -> str:
+        """Why the trial is to be stopped; "" if it is not."""
+        return self._reasons.get(trial, "")

@@ -1,0 +1,66 @@
+"""What ends trials early: the `Pruner` protocol and the table of pruners."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from hpo.errors import UsageError
+from hpo.events import Listener
+from hpo.objective import Objective
+from hpo.options import Option, read_options, unknown
+from hpo.pruners.asha import Asha
+from hpo.pruners.median import Median
+from hpo.pruners.never import Never
+
+
+class Pruner(Listener, Protocol):
+    """Judges trials by what they report; it learns their budgets as they start.
+
+    *Laws.* `keep` changes nothing. The best trial at every rung it reached is never stopped, nor is one that
+    has spent its budget. A fresh pruner told the same events gives the same verdicts. A verdict is given at a
+    report of the trial, and one to stop is never taken back.
+    """
+
+    def keep(self, trial: int) -> bool:
+        """Whether the trial may go on."""
+        ...
+
+    def reason(self, trial: int) -> str:
+        """Why the trial is to be stopped; "" if it is not."""
+        ...
+
+
+Options = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A line of the table: how to build a pruner, and its options."""
+
+    build: Callable[[Objective, Options], Pruner]
+    options: Mapping[str, Option] = field(default_factory=dict[str, Option])
+
+
+PRUNERS: dict[str, Entry] = {
+    "never": Entry(lambda objective, options: Never()),
+    "median": Entry(
+        lambda objective, options: Median(objective, **options),
+        {"startup_trials": Option(5, low=1), "grace_fraction": Option(0.0, low=0, high=1)},
+    ),
+    "asha": Entry(
+        lambda objective, options: Asha(objective, **options),
+        {"eta": Option(3, low=2), "rungs": Option(2, low=1)},
+    ),
+}
+
+
+def build(name: str, objective: Objective, options: Options | None = None) -> Pruner:
+    """The named pruner.
+
+    Raises:
+        UsageError: an unknown pruner, an unknown option, or a value that does not fit.
+    """
+    if name not in PRUNERS:
+        raise UsageError(unknown("pruner", name, PRUNERS))
+    entry = PRUNERS[name]
+    return entry.build(objective, read_options(options or {}, entry.options, f"pruner {name!r}"))

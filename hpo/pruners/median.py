@@ -1,0 +1,69 @@
+"""Stop a trial whose best value so far is worse than what half of the completed trials had at the same rung.
+
+Golovin et al., "Google Vizier: A Service for Black-Box Optimization", KDD 2017, section 3.5.1; as in Optuna,
+the others' values at the rung stand in place of their running averages.
+"""
+
+import statistics
+from collections import defaultdict
+
+from hpo.events import Event, TrialFinished, TrialReported, TrialStarted
+from hpo.objective import Objective
+
+
+class Median:
+    """Judges a trial at each of its reports; a verdict to stop is kept.
+
+    Nothing is stopped before `startup_trials` trials are complete, nor before a trial has spent
+    `grace_fraction` of its budget.
+    """
+
+    def __init__(self, objective: Objective, startup_trials: int = 5, grace_fraction: float = 0.0) -> None:
+        self._objective = objective
+        self._startup_trials, self._grace_fraction = startup_trials, grace_fraction
+        self._budgets: dict[int, int] = {}
+        self._values: dict[int, dict[int, float]] = {}  # trial -> spent -> value
+        self._complete: dict[int, list[float]] = defaultdict(list)  # spent -> values of completed trials
+        self._completed = 0
+        self._reasons: dict[int, str] = {}
+
+    def tell(self, event: Event) -> None:
+        """Take in one event."""
+        match event:
+            case TrialStarted(spec):
+                self._budgets[spec.trial] = spec.budget
+                self._values[spec.trial] = {}
+            case TrialReported(report) if self._objective.metric in report.metrics:
+                self._values[report.trial][report.spent] = self._objective.value(report.metrics)
+                self._judge(report.trial, report.spent)
+            case TrialFinished(trial, "completed"):
+                self._completed += 1
+                for spent, value in self._values[trial].items():
+                    self._complete[spent].append(value)
+            case _:
+                pass
+
+    def _judge(self, trial: int, spent: int) -> None:
+        others = self._complete.get(spent, [])
+        budget = self._budgets[trial]
+        if self._completed < self._startup_trials or not others:
+            return
+        if not self._grace_fraction * budget <= spent < budget:
+            return
+        best = min(self._values[trial].values())
+        median = statistics.median(others)
+        if best > median:
+            shown = self._objective.shown
+            self._reasons.setdefault(
+                trial,
+                f"median: rung {spent}: {shown(best):.4g} is worse than {shown(median):.4g}, "
+                f"the median of {len(others)} completed trials",
+            )
+
+    def keep(self, trial: int) -> bool:
+        """Whether the trial may go on."""
+        return trial not in self._reasons
+
+    def reason(self, trial: int) -> str:
+        """Why the trial is to be stopped; "" if it is not."""
+        return self._reasons.get(trial, "")

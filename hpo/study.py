@@ -1,0 +1,308 @@
+"""A study as a folder: `journal.jsonl`, `study.toml`, `rows/`, `report.html`. Created, found, searched, taken up."""
+
+import contextlib
+import importlib
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hpo import config as configs
+from hpo.config import StudyConfig
+from hpo.errors import JournalError, StudyExists, StudyNotFound, UsageError
+from hpo.events import Event, Listener, StudyStarted
+from hpo.history import History
+from hpo.listeners.mirror import Mirror
+from hpo.loop import Interrupted, Search, versions
+from hpo.options import unknown
+from hpo.runners import base as runners
+from hpo.store import Journal
+from trials.spec import Value
+
+JOURNAL, STUDY_FILE, REPORT = "journal.jsonl", "study.toml", "report.html"
+DEFAULT_ROOT = "studies"
+
+# What may change when a study is taken up; all else would make its trials incomparable.
+_FREE = ("limits", "runner", "tracking", "pruner", "sampler")
+_FREE_KEYS = ("search.pruner", "search.sampler", "trial.save", "base")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a search ended."""
+
+    history: History
+    folder: Path
+    interrupted: bool
+    report: Path | None
+    search: Search
+
+
+Note = Callable[[str], None]
+
+
+def find(name: str, root: Path) -> Path:
+    """The folder of a study, given by name or by path.
+
+    Raises:
+        StudyNotFound: there is no journal there.
+    """
+    for folder in (root / name, Path(name), Path(name).parent):
+        # `hpo show studies/digits/journal.jsonl` means its folder.
+        if (folder / JOURNAL).is_file() and (folder.name or folder == root / name):
+            if folder == Path(name).parent and Path(name).name not in (JOURNAL, STUDY_FILE, REPORT):
+                continue
+            return folder
+    known = [path.name for path in folders(root)]
+    raise StudyNotFound(f"in {root}{os.sep}: {unknown('study', name, known)}")
+
+
+def folders(root: Path) -> list[Path]:
+    """Every study below a folder, oldest first."""
+    if not root.is_dir():
+        return []
+    found = [path for path in root.iterdir() if (path / JOURNAL).is_file()]
+    return sorted(found, key=lambda path: (path / JOURNAL).stat().st_mtime)
+
+
+def read(folder: Path) -> tuple[History, list[Event], str]:
+    """What the journal says: its fold, its events, and a torn last line ("" when there is none).
+
+    Raises:
+        JournalError: it cannot be read as written.
+    """
+    events, torn = Journal(folder / JOURNAL).read()
+    start = next((event for event in events if isinstance(event, StudyStarted)), None)
+    if start is None:
+        raise JournalError(f"{folder / JOURNAL} has no StudyStarted: the search was killed at its first moment. "
+                           f"Remove {folder} and search again")
+    return History(config_of(start, folder).objective, events), events, torn
+
+
+def config_of(start: StudyStarted, folder: Path, settings: Sequence[str] = ()) -> StudyConfig:
+    """The study that a journal describes, without loading what it trains.
+
+    Raises:
+        UsageError: a setting that may not change.
+    """
+    table = dict(start.study)
+    for setting in settings:
+        path = setting.partition("=")[0].strip()
+        if path.partition(".")[0] not in _FREE and path not in _FREE_KEYS:
+            raise UsageError(
+                f"{path} of a study cannot change: its trials would not be comparable. "
+                f"Only {', '.join(f'[{name}]' for name in _FREE)} can; or begin another study with --name"
+            )
+    changed = configs.override(table, settings)
+    return configs.build(changed, f"{folder.name}/{STUDY_FILE}", Path(str(table["base"])), start.name, load=False)
+
+
+def create(config: StudyConfig, root: Path) -> Path:
+    """Where the study will lie; nothing is written yet.
+
+    Raises:
+        StudyExists: one of this name is there.
+    """
+    folder = root / config.name
+    if folder.exists():
+        if (folder / JOURNAL).is_file():
+            raise StudyExists(
+                f"study {config.name!r} exists in {root}{os.sep}: take it up with `hpo resume {config.name}`, "
+                f"or choose another name with --name"
+            )
+        if any(folder.iterdir()):
+            raise StudyExists(f"{folder} exists and is no study: choose another name with --name, or remove it")
+    return folder
+
+
+def revision(base: Path) -> str:
+    """The source revision of a folder, "" when it has none."""
+    try:
+        found = subprocess.run(
+            ["git", "-C", str(base), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return found.stdout.strip() if found.returncode == 0 else ""
+
+
+def search(
+    config: StudyConfig,
+    folder: Path,
+    listener: Callable[[StudyConfig, runners.Runner, Path], Listener] | None = None,
+    note: Note = lambda line: None,
+    tracking_note: Note | None = None,
+) -> Outcome:
+    """Search a study, new or taken up, until a limit is reached or the user interrupts.
+
+    Args:
+        config: the study.
+        folder: where it lies; made when absent, once everything has been checked.
+        listener: builds the one that shows the search.
+        note: told lines that the user should see.
+        tracking_note: told when tracking cannot go on; by default `note`.
+
+    Raises:
+        UsageError: the task does not fit the study, or another process is searching it. Nothing was written.
+    """
+    fresh = not (folder / JOURNAL).exists()
+    runner = runners.build(config.runner_name(), config.target(folder), config.lanes(), config.workers())
+    journal = Journal(folder / JOURNAL)
+    mirror: Mirror | None = None
+    try:
+        # While workers load the task, this process loads the sampler's library.
+        sampler, pruner = _meanwhile(config)
+        known = runner.check(config.examples())
+        if known and config.objective.metric not in known:
+            raise UsageError(f"{config.where}: {unknown('metric', config.objective.metric, known)}")
+        for line in config.notices:
+            note(line)
+        recorded = journal.open() if fresh else _reopen(journal, note)
+        if fresh:
+            _write_study_file(config, folder)
+        uri = str(config.table["tracking"]["uri"])
+        listeners: list[Listener] = []
+        if listener is not None:
+            listeners.append(listener(config, runner, folder))
+        if uri != "none":
+            mirror = Mirror(
+                uri,
+                journal.path,
+                experiment=str(config.table["tracking"]["experiment"]),
+                warn=tracking_note or note,
+            )
+            listeners.append(mirror)
+        begin = StudyStarted(
+            config.name, dict(config.table), config.seed, versions(), revision(config.base), time.time()
+        )
+        loop = Search(
+            journal,
+            sampler,
+            pruner,
+            runner,
+            History(config.objective),
+            config.limits,
+            config.plan(),
+            begin,
+            listeners,
+            folder,
+            config.table["trial"]["save"],
+        )
+        interrupted = False
+        with _drained_by_ctrl_c(loop, note):
+            try:
+                loop.run(recorded)
+            except Interrupted:
+                interrupted = True
+        report = write_report(folder, folder / REPORT, note)
+        for one in listeners:
+            if one is not mirror:
+                closing: Callable[[], None] | None = getattr(one, "close", None)
+                if closing is not None:
+                    closing()
+        if mirror is not None:
+            mirror.close("KILLED" if interrupted else None)
+            mirror = None
+        return Outcome(loop.history, folder, interrupted, report, loop)
+    finally:
+        runner.close()
+        if mirror is not None:
+            mirror.close("FAILED", timeout_seconds=20.0)
+        journal.close()
+
+
+def _meanwhile(config: StudyConfig) -> tuple[Any, Any]:
+    return config.sampler(), config.pruner()
+
+
+def _reopen(journal: Journal, note: Note) -> list[Event]:
+    torn = journal.read()[1]
+    if torn:
+        note(f"{journal.path}: the last line was torn when the search was killed; it is dropped")
+    return journal.open()
+
+
+def _write_study_file(config: StudyConfig, folder: Path) -> None:
+    import tomli_w
+
+    text = tomli_w.dumps(without_none(config.table))
+    path = folder / STUDY_FILE
+    partial = path.with_name(f".{STUDY_FILE}.{os.getpid()}")
+    partial.write_text(
+        f"# Study {config.name!r}, written when it began, defaults filled in. The journal is what `hpo resume` reads.\n\n{text}",
+        encoding="utf-8",
+    )
+    partial.replace(path)
+
+
+def without_none(value: Any) -> Any:
+    """The same tables without keys that have no value: TOML has no word for nothing."""
+    if isinstance(value, Mapping):
+        return {name: without_none(inner) for name, inner in value.items() if inner is not None}
+    return value
+
+
+def write_report(folder: Path, out: Path, note: Note = lambda line: None) -> Path | None:
+    """The HTML report of a study; None, and a note, where the dashboards cannot be loaded or written."""
+    try:
+        # By name: the dashboards read what this package writes, and nothing here may depend on them.
+        module = importlib.import_module("dashboards.report")
+        module.write(folder, out)
+    except (ImportError, OSError) as error:
+        note(f"no report was written: {error}")
+        return None
+    return out
+
+
+@contextlib.contextmanager
+def _drained_by_ctrl_c(loop: Search, note: Note) -> Iterator[None]:
+    """One Ctrl-C (or SIGTERM) drains at the next tick, two stop at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    seen = 0
+
+    def handle(number: int, frame: object) -> None:
+        nonlocal seen
+        seen += 1
+        if seen > 1:
+            raise KeyboardInterrupt
+        note("interrupted: ending at the next tick; once more stops at once")
+        loop.interrupt()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, previous in before.items():
+            signal.signal(number, previous)
+
+
+def search_over(
+    task: str | Mapping[str, Any],
+    *,
+    root: Path | str = DEFAULT_ROOT,
+    name: str = "",
+    settings: Sequence[str] = (),
+    **sections: Mapping[str, Value],
+) -> Outcome:
+    """Search from Python: `task` as on the command line, or a study as a table.
+
+    >>> outcome = search_over("digits", limits={"trials": 4})  # doctest: +SKIP
+
+    Raises:
+        UsageError: what was asked for cannot be.
+    """
+    if isinstance(task, str):
+        table, where, base = configs.find(task)
+    else:
+        table, where, base = dict(task), "study", Path.cwd()
+    for section, values in sections.items():
+        table[section] = {**table.get(section, {}), **values}
+    config = configs.build(configs.override(table, settings), where, base, name)
+    return search(config, create(config, Path(root)))

@@ -1,0 +1,169 @@
+"""The laws of samplers, over the whole table."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hpo import codec
+from hpo.events import Event, TrialStarted
+from hpo.objective import Objective
+from hpo.samplers.base import SAMPLERS, Sampler, build
+from hpo.space import Choice, Float, Space
+from tests.hpo_strategies import EXAMPLE, Play, actions, seeds, spaces
+from trials.spec import Config
+
+# Small enough for the model to be reached within a few trials.
+OPTIONS = {
+    "tpe": {"startup_trials": 2},
+    "gp": {"startup_trials": 2},
+    "nsga2": {"population_size": 3},
+    "cmaes": {"population_size": 4},
+}
+EXAMPLES = {"gp": 1, "random": 30}
+IGNORE_RESULTS = ("random", "sobol", "grid")
+
+Case = tuple[Space, int, list[tuple[str, float]]]
+cases = st.tuples(st.one_of(st.just(EXAMPLE), spaces(small=True)), seeds, actions)
+
+
+def fresh(name: str, space: Space, seed: int, events: Sequence[Event] = ()) -> Sampler:
+    sampler = build(name, space, Objective(), seed, OPTIONS.get(name))
+    for event in events:
+        sampler.tell(event)
+    return sampler
+
+
+def asked(sampler: Sampler, n: int) -> list[Config]:
+    return [suggestion.config for suggestion in sampler.ask(n)]
+
+
+def played(name: str, case: Case) -> tuple[Sampler, list[Event]]:
+    """A sampler that was asked all the time, and what it was told."""
+    space, seed, script = case
+    sampler = fresh(name, space, seed)
+    return sampler, Play(space, lambda n: asked(sampler, n), sampler.tell).run(script)
+
+
+# Every outcome, and enough trials for the models to be used.
+SCRIPT = [("batch", 0.3), ("complete", 0.2), ("report", 0.9), ("complete", 0.6), ("start", 0.4)]
+SCRIPT += [("enqueue", 0.5), ("report", 0.7), ("stop", 0.7), ("diverge", 0.1), ("fail", 0.3)]
+LONG = [*SCRIPT, *SCRIPT, *SCRIPT]
+# A suggestion of the Gaussian process takes a fifth of a second.
+SHORT = [("batch", 0.3), ("report", 0.9), ("stop", 0.9), ("complete", 0.6), ("start", 0.5), ("diverge", 0.5)]
+SMALL = Space(
+    {"lr": Float(1e-4, 1e-1, "log"), "optimizer": Choice(("adamw", "sgd")), "momentum": Float(0.8, 0.99)},
+    when={"momentum": {"optimizer": ("sgd",)}},
+)
+
+
+def over_cases(name: str, law: Callable[[Case], None]) -> None:
+    law((SMALL, 11, SHORT) if name == "gp" else (EXAMPLE, 11, LONG))
+    examples = EXAMPLES.get(name, 15)
+    settings(max_examples=examples, derandomize=True, deadline=None)(given(cases)(law))()
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_fresh_sampler_told_the_same_events_asks_the_same(name: str) -> None:
+    def law(case: Case) -> None:
+        sampler, events = played(name, case)
+        read = [codec.decode(codec.encode(event)) for event in events]
+        assert asked(fresh(name, *case[:2], read), 3) == asked(sampler, 3)
+
+    over_cases(name, law)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_asking_twice_is_asking_once_and_fewer_are_the_first_of_more(name: str) -> None:
+    def law(case: Case) -> None:
+        sampler, events = played(name, case)
+        many = asked(sampler, 4)
+        assert asked(sampler, 4) == many
+        assert asked(fresh(name, *case[:2], events), 2) == many[:2] == asked(sampler, 2)
+        assert asked(sampler, 0) == []
+
+    over_cases(name, law)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_suggestions_lie_in_the_space_and_are_no_more_than_asked_for(name: str) -> None:
+    def law(case: Case) -> None:
+        sampler, events = played(name, case)
+        configs = asked(sampler, 4)
+        assert len(configs) <= 4
+        assert name == "grid" or len(configs) == 4
+        started = [event.spec.config for event in events if isinstance(event, TrialStarted)]
+        for config in [*configs, *started]:
+            case[0].validate(config)
+
+    over_cases(name, law)
+
+
+@pytest.mark.parametrize("name", IGNORE_RESULTS)
+def test_what_trials_reported_does_not_matter_to_samplers_that_ignore_results(name: str) -> None:
+    def law(case: Case) -> None:
+        sampler, events = played(name, case)
+        started = [event for event in events if isinstance(event, TrialStarted)]
+        assert asked(fresh(name, *case[:2], started), 3) == asked(sampler, 3)
+
+    over_cases(name, law)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_the_seed_matters(name: str) -> None:
+    space = Space({"a": Float(0, 1), "b": Float(0, 1)})
+    assert asked(fresh(name, space, 1), 3) != asked(fresh(name, space, 2), 3)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_trials_outside_an_edited_space_are_survived(name: str) -> None:
+    before = Space({"a": Float(0, 100), "gone": Float(0, 1)})
+    after = Space({"a": Float(0, 1), "new": Float(0, 1)}, {"gone": 0.5})
+    script = [("start", 0.5), ("complete", 0.5)] * 4 + [("start", 0.5), ("report", 0.5)]
+    _, events = played(name, (before, 0, script))
+    for config in asked(fresh(name, after, 0, events), 2):
+        after.validate(config)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_space_in_which_all_is_fixed_has_one_config(name: str) -> None:
+    space = Space({}, {"lr": 0.1})
+    assert asked(fresh(name, space, 0), 1) == [{"lr": 0.1}]
+
+
+PROCESS = """
+from tests.contracts.test_samplers import LONG, SHORT, SMALL, asked, played
+from tests.hpo_strategies import EXAMPLE
+from hpo.samplers.base import SAMPLERS
+for name in SAMPLERS:
+    sampler, _ = played(name, (SMALL, 5, SHORT) if name == "gp" else (EXAMPLE, 5, LONG))
+    print(name, asked(sampler, 2))
+"""
+
+
+def test_answers_do_not_depend_on_the_process() -> None:
+    """Text hashes differ from process to process, and with them the order of sets."""
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", PROCESS],
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": os.getcwd()},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(outputs) == 1
+
+
+def test_the_table_and_the_protocol_load_neither_optuna_nor_scipy() -> None:
+    code = (
+        "import sys; import hpo.samplers.base, hpo.pruners.base, hpo.space;"
+        "print([name for name in ('optuna', 'scipy', 'torch', 'sklearn', 'mlflow') if name in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert found.strip() == "[]"
