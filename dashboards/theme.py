@@ -6,6 +6,7 @@ Figures carry no colours of text, grid or background: the page sets those, for l
 import html
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -29,7 +30,7 @@ def number(value: float) -> str:
     >>> number(0.0312345), number(12000.0), number(float("inf"))
     ('0.03123', '12,000', 'inf')
     """
-    if math.isfinite(value) and 1e4 <= abs(value) < 1e15:
+    if math.isfinite(value) and 1e3 <= abs(value) < 1e15:
         return f"{value:,.0f}"
     return f"{value:.4g}"
 
@@ -49,10 +50,17 @@ def duration(seconds: float) -> str:
 
 
 def text(value: object, longest: int = 60) -> str:
-    """A name or value from elsewhere as it may stand in a figure or on the page: escaped, and not too long."""
+    """A name or value from elsewhere as it may stand on the page or in a figure: escaped, not too long."""
     shown = number(value) if isinstance(value, float) else str(value)
     shown = "".join(letter if letter.isprintable() else " " for letter in shown)
     return html.escape(shown if len(shown) <= longest else shown[: longest - 1] + "…")
+
+
+def text_block(value: str) -> str:
+    """Several lines from elsewhere as they may stand on the page: escaped, line breaks kept."""
+    return html.escape(
+        "".join(letter if letter.isprintable() or letter in "\n\t" else " " for letter in value)
+    )
 
 
 def figure(height: int) -> go.Figure:
@@ -71,29 +79,49 @@ def figure(height: int) -> go.Figure:
     return drawn
 
 
-def metric_axis(values: Iterable[float]) -> dict[str, object]:
-    """Type and range of an axis for a metric: logarithmic where it spans decades, blind to a few huge values."""
+def metric_axis(values: Iterable[float]) -> dict[str, Any]:
+    """Type, range and ticks of an axis for a metric.
+
+    Logarithmic where the values span more than a decade, and blind to a few that are huge.
+    """
     found = np.array([value for value in values if math.isfinite(value)])
     if not len(found):
         return {}
     low, high = float(found.min()), float(found.max())
-    if low > 0 and high / low > 20:
-        low, high = math.log10(low), math.log10(high)
-        return {"type": "log", "range": [low - 0.06 * (high - low), high + 0.06 * (high - low)], "dtick": None}
+    if not math.isfinite(1.2 * (high - low)):
+        return {}
     usual = float(np.quantile(found, 0.9))
+    if low > 0 and high / low > 20:
+        high = min(high, 30 * usual)
+        ticks = decades(low, high)
+        room = 0.06 * math.log10(high / low)
+        return {
+            "type": "log",
+            "range": [math.log10(low) - room, math.log10(high) + room],
+            "tickvals": ticks,
+            "ticktext": [number(tick) for tick in ticks],
+        }
     if high - low > 3 * (usual - low) > 0:
         high = low + 1.5 * (usual - low)
     room = 0.06 * (high - low) or max(abs(low) * 0.06, 1e-9)
     return {"type": "linear", "range": [low - room, high + room]}
 
 
+def thinned(width: float, lines: int) -> float:
+    """The width of a line that is one of many."""
+    return width * min(1.0, max(0.4, math.sqrt(60 / max(1, lines))))
+
+
 def decades(low: float, high: float) -> list[float]:
-    """Round numbers to label a logarithmic axis with: powers of ten, with 2 and 5 between where there are few.
+    """Round numbers for a logarithmic axis: powers of ten, where these are few also 2 and 5 of each.
 
     >>> decades(1e-4, 1e-1)
     [0.0001, 0.001, 0.01, 0.1]
+    >>> decades(0.04, 1.5)
+    [0.05, 0.1, 0.2, 0.5, 1.0]
     """
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    steps = [1] if last - first >= 3 else [1, 2, 5]
-    found = [float(f"{step}e{power}") for power in range(first, last + 1) for step in steps]
+    every = max(1, (last - first) // 6)  # powers of ten, so that very wide axes are not crowded
+    steps = [1] if math.log10(high / low) >= 2.9 else [1, 2, 5]
+    found = [float(f"{step}e{power}") for power in range(first, last + 1, every) for step in steps]
     return [value for value in found if low * (1 - 1e-9) <= value <= high * (1 + 1e-9)]

@@ -13,15 +13,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from hpo import pruners, samplers
 from hpo.errors import UsageError
 from hpo.limits import Limits
+from hpo.loop import Plan
 from hpo.objective import Objective
 from hpo.options import read_options, unknown
+from hpo.pruners import base as pruners
 from hpo.pruners.base import PRUNERS, Pruner
 from hpo.runners.base import RUNNERS, Target
+from hpo.samplers import base as samplers
 from hpo.samplers.base import SAMPLERS, Sampler
-from hpo.loop import Plan
 from hpo.space import Choice, Space
 from hpo.space import table as space_table
 from schedules import spec as schedule_spec
@@ -133,7 +134,8 @@ class StudyConfig:
     def plan(self) -> Plan:
         """Budget, rungs and seeds of its trials."""
         trial = self.table["trial"]
-        steps, tick, reports = self.steps, int(trial["tick"]), int(trial["reports"])
+        steps, reports = self.steps, int(trial["reports"])
+        tick = int(trial["tick"]) if self.kind == "task" else 1  # a function may report at any step
         rungs = sorted({min(steps, -(-steps * k // (reports * tick)) * tick) for k in range(1, reports + 1)})
         return Plan(steps, tuple(rungs), int(trial["horizon"]) or steps, self.seed, int(trial["split_seed"]))
 
@@ -141,13 +143,11 @@ class StudyConfig:
         """The sampler it names."""
         seed = key(self.seed, "search") & 0x7FFFFFFF
         search = self.table["search"]
-        return samplers.base.build(
-            search["sampler"], self.space, self.objective, seed, self.table["sampler"]
-        )
+        return samplers.build(search["sampler"], self.space, self.objective, seed, self.table["sampler"])
 
     def pruner(self) -> Pruner:
         """The pruner it names."""
-        return pruners.base.build(self.table["search"]["pruner"], self.objective, self.table["pruner"])
+        return pruners.build(self.table["search"]["pruner"], self.objective, self.table["pruner"])
 
     def runner_name(self) -> str:
         """The runner it names, or the one that fits."""
@@ -252,7 +252,8 @@ def find(what: str) -> tuple[dict[str, Any], str, Path]:
     if what.endswith(".toml"):
         path = Path(what)
         table = read_toml(path)
-        return table, path.name, Path(table.get("base") or path.resolve().parent)
+        base = _check(table.get("base", ""), "text", f"{path.name} base")
+        return table, path.name, path.resolve().parent / base
     if what in TASKS:
         path = builtin(what)
         return read_toml(path), path.name, Path.cwd()
@@ -266,7 +267,7 @@ def find(what: str) -> tuple[dict[str, Any], str, Path]:
 
 
 def override(table: Mapping[str, Any], settings: Sequence[str]) -> dict[str, Any]:
-    """The table with `section.key=value` settings applied; values are written as in TOML, bare words are texts.
+    """The table with `section.key=value` settings applied; values are as in TOML, bare words are texts.
 
     >>> override({"trial": {"steps": 100}}, ["trial.steps=200", "search.sampler=random"])
     {'trial': {'steps': 200}, 'search': {'sampler': 'random'}}
@@ -353,7 +354,7 @@ def _task(value: Any, where: str) -> tuple[str, dict[str, Value]]:
             raise UsageError(f'{where} task: name = {value!r} must be a text, such as "charlm"')
     if ":" not in value and value not in TASKS:
         message = unknown("task", value, TASKS)
-        raise UsageError(f"{where} task: {message}; or an object, \"module:Class\" or \"file.py:Class\"")
+        raise UsageError(f'{where} task: {message}; or an object, "module:Class" or "file.py:Class"')
     return value, options
 
 
@@ -365,8 +366,8 @@ def _kind(reference: str, base: Path, where: str) -> tuple[Kind, Mapping[str, An
         found = load_object(reference, base)
     except ValueError as error:
         raise UsageError(f"{where} task: {error}") from error
-    # Importing runs the user's code: whatever it raises is told as one line.
-    except Exception as error:  # noqa: BLE001
+    # Importing runs the user's code: whatever it raises is told as one line, `sys.exit` of a script included.
+    except (Exception, SystemExit) as error:
         raise UsageError(
             f"{where} task: importing {reference!r} raised {type(error).__name__}: {error}"
         ) from error
@@ -384,9 +385,7 @@ def _kind(reference: str, base: Path, where: str) -> tuple[Kind, Mapping[str, An
     return "function", cast(Mapping[str, Any], space)
 
 
-def build(
-    table: Mapping[str, Any], where: str, base: Path, name: str = "", load: bool = True
-) -> StudyConfig:
+def build(table: Mapping[str, Any], where: str, base: Path, name: str = "", load: bool = True) -> StudyConfig:
     """Check a study's table and fill in its defaults.
 
     With `load` false, the study is one that ran: what it trains is not imported.
@@ -414,14 +413,18 @@ def build(
         filled["space"] = dict(own_space)
     space = space_table.read(filled["space"], f"{where} [space]")
     if not space.domains:
-        raise UsageError(f"{where} [space]: every hyperparameter is fixed: give at least one a range or a choice")
+        raise UsageError(
+            f"{where} [space]: every hyperparameter is fixed: give at least one a range or a choice"
+        )
     if kind == "task":
         _check_schedules(space, where)
     trial = filled["trial"]
     tick = trial["tick"]
     if kind == "task" and trial["steps"] % tick:
         rounded = -(-trial["steps"] // tick) * tick
-        notices.append(f"steps = {trial['steps']} is not a multiple of the tick of {tick}: {rounded} are used")
+        notices.append(
+            f"steps = {trial['steps']} is not a multiple of the tick of {tick}: {rounded} are used"
+        )
         trial["steps"] = rounded
     if trial["horizon"] and trial["horizon"] < trial["steps"]:
         raise UsageError(
@@ -433,7 +436,8 @@ def build(
         filled["limits"]["trials"] = DEFAULT_TRIALS
     if limits.total_steps is not None and limits.total_steps < trial["steps"]:
         raise UsageError(
-            f"{where} [limits] total_steps = {limits.total_steps} is less than one trial's steps = {trial['steps']}"
+            f"{where} [limits] total_steps = {limits.total_steps} is less than one trial's "
+            f"steps = {trial['steps']}"
         )
     search, runner = filled["search"], filled["runner"]
     for what, known in (("sampler", SAMPLERS), ("pruner", PRUNERS)):
@@ -442,9 +446,13 @@ def build(
     if runner["name"] not in ("auto", *RUNNERS):
         raise UsageError(f"{where} [runner]: {unknown('runner', runner['name'], ['auto', *RUNNERS])}")
     if runner["name"] == "inline" and kind == "task":
-        raise UsageError(f"{where} [runner] name = 'inline' runs functions; a task needs 'lanes' or 'processes'")
+        raise UsageError(
+            f"{where} [runner] name = 'inline' runs functions; a task needs 'lanes' or 'processes'"
+        )
     if runner["name"] == "lanes" and kind == "function":
-        raise UsageError(f"{where} [runner] name = 'lanes' runs tasks; a function needs 'inline' or 'processes'")
+        raise UsageError(
+            f"{where} [runner] name = 'lanes' runs tasks; a function needs 'inline' or 'processes'"
+        )
     study_name = name or filled["name"] or _default_name(reference, where)
     check_name(study_name)
     filled.update(name=study_name, base=str(base))
@@ -489,9 +497,13 @@ def check_name(name: str) -> None:
     """Refuse a study name that cannot be a folder's.
 
     Raises:
-        UsageError: it is empty, has a separator, or begins with a dot.
+        UsageError: it is empty, has a separator or unprintable letters, or begins with a dot, dash or blank.
     """
-    if not name or name.startswith(".") or "/" in name or os.sep in name or "\\" in name or "\0" in name:
-        raise UsageError(f"study name {name!r} must be a plain folder name, without separators or a leading dot")
+    separators = {"/", "\\", os.sep} & set(name)
+    if not name or name[0] in ".-" or name != name.strip() or separators or not name.isprintable():
+        raise UsageError(
+            f"study name {name!r} must be a plain folder name: printable, without separators, "
+            f"not beginning with a dot or dash nor with blanks around it"
+        )
     if len(name.encode()) > 200:
         raise UsageError(f"study name of {len(name.encode())} bytes is too long: at most 200")

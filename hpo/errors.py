@@ -1,12 +1,12 @@
 """What a caller may want to catch.
 
-    HpoError
-    ├── UsageError            the user has to change something; the command line exits with 2
-    │   ├── StudyExists       a study of this name is already there
-    │   ├── StudyNotFound     no such study
-    │   └── MissingDependency an optional package is needed and not installed
-    ├── JournalError          the journal cannot be read: damaged line, newer format
-    └── RunnerError           where trials execute is broken as a whole (a trial that raises is an event)
+HpoError
+├── UsageError            the user has to change something; the command line exits with 2
+│   ├── StudyExists       a study of this name is already there
+│   ├── StudyNotFound     no such study
+│   └── MissingDependency an optional package is needed and not installed
+├── JournalError          the journal cannot be read: damaged line, newer format
+└── RunnerError           where trials execute is broken as a whole (a trial that raises is an event)
 """
 
 

@@ -1,9 +1,10 @@
 """The loop: publish, ask, start, poll, keep, stop, resume. One process, the only writer of the journal.
 
-Append, then act. An interrupted search has at worst started trials without an end; taking it up starts them again with the
-same spec and drops the reports that the journal has already.
+Append, then act. An interrupted search has at worst started trials without an end; taking it up starts them
+again with the same spec and drops the reports that the journal has already.
 """
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -111,7 +112,8 @@ class Search:
         for event in recorded:
             self._tell(event)
         self._publish([self.begin])
-        self._take_up()
+        if recorded:
+            self._take_up()
         reason = self._loop()
         self._finish(reason)
         return self.history
@@ -141,13 +143,19 @@ class Search:
     # -- taking up ----------------------------------------------------------------------------------------
 
     def _take_up(self) -> None:
-        """Start again what was running; end what the journal says was being stopped."""
+        """Start again what was running; end what the journal says was over."""
+        self._sweep_rows()
         now = self.clock()
         for trial in self.history.running:
             number = trial.spec.trial
-            if trial.stop_reason:
+            last: Mapping[str, float] = trial.reports[-1].metrics if trial.reports else {}
+            infinite = [name for name, value in last.items() if not math.isfinite(value)]
+            if infinite:
+                error = f"{infinite[0]} is {last[infinite[0]]} after {trial.spent} steps"
+                self._publish([TrialFinished(number, "diverged", now, error)])
+            elif trial.stop_reason:
                 self._publish([TrialFinished(number, "stopped", now)])
-            elif trial.reports and not self.pruner.keep(number):
+            elif 0 < trial.spent < trial.spec.budget and not self.pruner.keep(number):
                 self._publish([self._stopped(trial, now), TrialFinished(number, "stopped", now)])
             else:
                 self._again.append(trial.spec)
@@ -164,7 +172,8 @@ class Search:
             if reason:
                 self._stop_all(reason)
                 return reason
-            if not exhausted:
+            # Trials that wait to be started again have no limit: they were started once.
+            if self._again or not exhausted:
                 exhausted = self._refill()
             if exhausted and not self.history.running:
                 return exhausted
@@ -245,6 +254,8 @@ class Search:
         """End the running trials, because a limit says so."""
         now = self.clock()
         running = [trial for trial in self.history.running if trial.spec.trial not in self._stopping]
+        # A report that is on its way must not lead to a second verdict.
+        self._stopping |= {trial.spec.trial for trial in running}
         self._publish([TrialStopped(trial.spec.trial, trial.spent, reason, now) for trial in running])
         # Those still waiting to be started again have no lane to give back.
         waiting = {spec.trial for spec in self._again}
@@ -277,6 +288,16 @@ class Search:
         for other in self.history.trials.values() if best is trial else (trial,):
             if other.row and other is not best:
                 (self.folder / other.row).unlink(missing_ok=True)
+
+    def _sweep_rows(self) -> None:
+        """Remove what a killed search left: rows half written, not tidied, of trials to be trained again."""
+        if self.folder is None:
+            return
+        best, keeps_all = self.history.best, self.keep_rows == "all"
+        kept = {trial.row for trial in self.history.trials.values() if keeps_all or trial is best}
+        for path in (self.folder / "rows").glob("*trial-*"):
+            if path.relative_to(self.folder).as_posix() not in kept:
+                path.unlink(missing_ok=True)
 
 
 def versions() -> dict[str, str]:

@@ -1,16 +1,17 @@
-"""A study as a folder: `journal.jsonl`, `study.toml`, `rows/`, `report.html`. Created, found, searched, taken up."""
+"""A study as a folder: `journal.jsonl`, `study.toml`, `rows/`, `report.html`. Made, found, searched."""
 
 import contextlib
 import importlib
 import os
+import shlex
 import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hpo import config as configs
 from hpo.config import StudyConfig
@@ -18,6 +19,7 @@ from hpo.errors import JournalError, StudyExists, StudyNotFound, UsageError
 from hpo.events import Event, Listener, StudyStarted
 from hpo.history import History
 from hpo.listeners.mirror import Mirror
+from hpo.listeners.runs import Ending
 from hpo.loop import Interrupted, Search, versions
 from hpo.options import unknown
 from hpo.runners import base as runners
@@ -25,6 +27,8 @@ from hpo.store import Journal
 from trials.spec import Value
 
 JOURNAL, STUDY_FILE, REPORT = "journal.jsonl", "study.toml", "report.html"
+_PARTIAL = f".{STUDY_FILE}.partial"
+_FIRST_FILES = (JOURNAL, STUDY_FILE, _PARTIAL, ".mirror.lock")  # of a search, before its first event
 DEFAULT_ROOT = "studies"
 
 # What may change when a study is taken up; all else would make its trials incomparable.
@@ -52,14 +56,21 @@ def find(name: str, root: Path) -> Path:
     Raises:
         StudyNotFound: there is no journal there.
     """
-    for folder in (root / name, Path(name), Path(name).parent):
+    places = [root / name, Path(name)] if name else []
+    if Path(name).name in (JOURNAL, STUDY_FILE, REPORT):
         # `hpo show studies/digits/journal.jsonl` means its folder.
-        if (folder / JOURNAL).is_file() and (folder.name or folder == root / name):
-            if folder == Path(name).parent and Path(name).name not in (JOURNAL, STUDY_FILE, REPORT):
-                continue
+        places.append(Path(name).parent)
+    for folder in places:
+        # os.path: a name that is too long for a file is one that is not there.
+        if os.path.isfile(folder / JOURNAL):
             return folder
     known = [path.name for path in folders(root)]
     raise StudyNotFound(f"in {root}{os.sep}: {unknown('study', name, known)}")
+
+
+def named(folder: Path) -> str:
+    """How a command line names the study in this folder: shortly where it lies in the default place."""
+    return shlex.quote(folder.name if folder.parent == Path(DEFAULT_ROOT) else str(folder))
 
 
 def folders(root: Path) -> list[Path]:
@@ -79,8 +90,10 @@ def read(folder: Path) -> tuple[History, list[Event], str]:
     events, torn = Journal(folder / JOURNAL).read()
     start = next((event for event in events if isinstance(event, StudyStarted)), None)
     if start is None:
-        raise JournalError(f"{folder / JOURNAL} has no StudyStarted: the search was killed at its first moment. "
-                           f"Remove {folder} and search again")
+        raise JournalError(
+            f"{folder / JOURNAL} has no StudyStarted: the search was killed before its first trial. "
+            f"Nothing is lost: begin it again with the same `hpo search`"
+        )
     return History(config_of(start, folder).objective, events), events, torn
 
 
@@ -90,7 +103,7 @@ def config_of(start: StudyStarted, folder: Path, settings: Sequence[str] = ()) -
     Raises:
         UsageError: a setting that may not change.
     """
-    table = dict(start.study)
+    changed = configs.override(without_none(start.study), settings)
     for setting in settings:
         path = setting.partition("=")[0].strip()
         if path.partition(".")[0] not in _FREE and path not in _FREE_KEYS:
@@ -98,8 +111,9 @@ def config_of(start: StudyStarted, folder: Path, settings: Sequence[str] = ()) -
                 f"{path} of a study cannot change: its trials would not be comparable. "
                 f"Only {', '.join(f'[{name}]' for name in _FREE)} can; or begin another study with --name"
             )
-    changed = configs.override(table, settings)
-    return configs.build(changed, f"{folder.name}/{STUDY_FILE}", Path(str(table["base"])), start.name, load=False)
+    return configs.build(
+        changed, f"{folder.name}/{STUDY_FILE}", Path(str(changed["base"])), start.name, load=False
+    )
 
 
 def create(config: StudyConfig, root: Path) -> Path:
@@ -107,24 +121,47 @@ def create(config: StudyConfig, root: Path) -> Path:
 
     Raises:
         StudyExists: one of this name is there.
+        UsageError: no folder can be made there.
     """
     folder = root / config.name
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise UsageError(f"{existing} is not a folder: no study can lie in it")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise UsageError(f"{existing} cannot be written: choose another folder with --dir")
     if folder.exists():
-        if (folder / JOURNAL).is_file():
+        if (folder / JOURNAL).is_file() and _has_begun(folder / JOURNAL):
+            raise _exists(config, folder)
+        # What a search leaves that was killed before its first event is no reason to refuse.
+        if any(path.name not in _FIRST_FILES for path in folder.iterdir()):
             raise StudyExists(
-                f"study {config.name!r} exists in {root}{os.sep}: take it up with `hpo resume {config.name}`, "
-                f"or choose another name with --name"
+                f"{folder} exists and is no study: choose another name with --name, or remove it"
             )
-        if any(folder.iterdir()):
-            raise StudyExists(f"{folder} exists and is no study: choose another name with --name, or remove it")
     return folder
+
+
+def _has_begun(journal: Path) -> bool:
+    """Whether there is a whole line; what it says is for `read` to judge."""
+    with journal.open("rb") as file:
+        return file.readline().endswith(b"\n")
+
+
+def _exists(config: StudyConfig, folder: Path) -> StudyExists:
+    return StudyExists(
+        f"study {config.name!r} exists in {folder.parent}{os.sep}: "
+        f"take it up with `hpo resume {named(folder)}`, or choose another name with --name"
+    )
 
 
 def revision(base: Path) -> str:
     """The source revision of a folder, "" when it has none."""
     try:
         found = subprocess.run(
-            ["git", "-C", str(base), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False
+            ["git", "-C", str(base), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""
@@ -150,10 +187,11 @@ def search(
     Raises:
         UsageError: the task does not fit the study, or another process is searching it. Nothing was written.
     """
-    fresh = not (folder / JOURNAL).exists()
+    fresh = not ((folder / JOURNAL).exists() and _has_begun(folder / JOURNAL))
     runner = runners.build(config.runner_name(), config.target(folder), config.lanes(), config.workers())
     journal = Journal(folder / JOURNAL)
     mirror: Mirror | None = None
+    ending: Ending | None = "FAILED"  # of the study's run, until the search has ended as it should
     try:
         # While workers load the task, this process loads the sampler's library.
         sampler, pruner = _meanwhile(config)
@@ -162,7 +200,9 @@ def search(
             raise UsageError(f"{config.where}: {unknown('metric', config.objective.metric, known)}")
         for line in config.notices:
             note(line)
-        recorded = journal.open() if fresh else _reopen(journal, note)
+        recorded = _open(journal, note)
+        if fresh and recorded:
+            raise _exists(config, folder)  # begun by another process since we looked
         if fresh:
             _write_study_file(config, folder)
         uri = str(config.table["tracking"]["uri"])
@@ -193,26 +233,32 @@ def search(
             folder,
             config.table["trial"]["save"],
         )
-        interrupted = False
+        interrupted = stopped = False
         with _drained_by_ctrl_c(loop, note):
             try:
                 loop.run(recorded)
             except Interrupted:
                 interrupted = True
-        report = write_report(folder, folder / REPORT, note)
+            except KeyboardInterrupt:  # the second Ctrl-C: nothing more is waited for
+                interrupted = stopped = True
+        ending = "KILLED" if interrupted else None
+        report = None if stopped else write_report(folder, folder / REPORT, note)
         for one in listeners:
             if one is not mirror:
                 closing: Callable[[], None] | None = getattr(one, "close", None)
                 if closing is not None:
                     closing()
         if mirror is not None:
-            mirror.close("KILLED" if interrupted else None)
+            if stopped:
+                mirror.close(ending, timeout_seconds=0.0)
+            else:
+                mirror.close(ending)
             mirror = None
         return Outcome(loop.history, folder, interrupted, report, loop)
     finally:
         runner.close()
         if mirror is not None:
-            mirror.close("FAILED", timeout_seconds=20.0)
+            mirror.close(ending, timeout_seconds=20.0)
         journal.close()
 
 
@@ -220,11 +266,25 @@ def _meanwhile(config: StudyConfig) -> tuple[Any, Any]:
     return config.sampler(), config.pruner()
 
 
-def _reopen(journal: Journal, note: Note) -> list[Event]:
-    torn = journal.read()[1]
+def _open(journal: Journal, note: Note) -> list[Event]:
+    torn = journal.read()[1] if journal.path.exists() else ""
+    recorded = journal.open()
     if torn:
         note(f"{journal.path}: the last line was torn when the search was killed; it is dropped")
-    return journal.open()
+    return recorded
+
+
+def complete(config: StudyConfig, folder: Path, note: Note) -> None:
+    """Make the views of an ended study whole: its report, should there be none, and its MLflow runs."""
+    if not (folder / REPORT).exists():
+        write_report(folder, folder / REPORT, note)
+    tracking = config.table["tracking"]
+    if tracking["uri"] != "none":
+        mirror = Mirror(
+            str(tracking["uri"]), folder / JOURNAL, experiment=str(tracking["experiment"]), warn=note
+        )
+        mirror.start()
+        mirror.close()
 
 
 def _write_study_file(config: StudyConfig, folder: Path) -> None:
@@ -232,9 +292,10 @@ def _write_study_file(config: StudyConfig, folder: Path) -> None:
 
     text = tomli_w.dumps(without_none(config.table))
     path = folder / STUDY_FILE
-    partial = path.with_name(f".{STUDY_FILE}.{os.getpid()}")
+    partial = path.with_name(_PARTIAL)
     partial.write_text(
-        f"# Study {config.name!r}, written when it began, defaults filled in. The journal is what `hpo resume` reads.\n\n{text}",
+        f"# Study {config.name!r}, written when it began, defaults filled in. "
+        f"The journal is what `hpo resume` reads.\n\n{text}",
         encoding="utf-8",
     )
     partial.replace(path)
@@ -243,7 +304,8 @@ def _write_study_file(config: StudyConfig, folder: Path) -> None:
 def without_none(value: Any) -> Any:
     """The same tables without keys that have no value: TOML has no word for nothing."""
     if isinstance(value, Mapping):
-        return {name: without_none(inner) for name, inner in value.items() if inner is not None}
+        table = cast(Mapping[str, Any], value)
+        return {name: without_none(inner) for name, inner in table.items() if inner is not None}
     return value
 
 
@@ -260,7 +322,7 @@ def write_report(folder: Path, out: Path, note: Note = lambda line: None) -> Pat
 
 
 @contextlib.contextmanager
-def _drained_by_ctrl_c(loop: Search, note: Note) -> Iterator[None]:
+def _drained_by_ctrl_c(loop: Search, note: Note) -> Generator[None]:
     """One Ctrl-C (or SIGTERM) drains at the next tick, two stop at once."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -272,8 +334,10 @@ def _drained_by_ctrl_c(loop: Search, note: Note) -> Iterator[None]:
         seen += 1
         if seen > 1:
             raise KeyboardInterrupt
-        note("interrupted: ending at the next tick; once more stops at once")
         loop.interrupt()
+        # Where the signal came in the middle of a line being written, another cannot be.
+        with contextlib.suppress(RuntimeError):
+            note("interrupted: ending at the next tick; once more stops at once")
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -35,7 +35,7 @@ def floats(draw: st.DrawFn) -> Float:
     """A linear or log range of real numbers."""
     if draw(st.booleans()):
         low, high = sorted(draw(st.tuples(st.floats(1e-9, 1e9), st.floats(1e-9, 1e9))))
-        return Float(low, high if high > low else 2 * high, "log")
+        return Float(low, high if high > 1.001 * low else 2 * high, "log")
     low, high = sorted(draw(st.tuples(numbers, numbers)))
     return Float(low, high if high > low else abs(high) + 1)
 

@@ -9,6 +9,7 @@ Packages are native code, so the cache folder must belong to this user and be wr
 """
 
 import hashlib
+import importlib
 import json
 import os
 import platform
@@ -57,6 +58,12 @@ class Origin:
     split_seed: int = 0
 
 
+def preload_tracing(mode: Mode) -> None:
+    """Import what tracing needs (half a second), where there may be packages to find."""
+    if mode == "always" or (mode == "auto" and any((cache_folder() / "programs").glob("*.pt2"))):
+        importlib.import_module("torch.fx.experimental.proxy_tensor")
+
+
 def digest(graph: torch.fx.GraphModule) -> str:
     """Name of the package for a traced step: code, shapes, constants, versions, processor."""
     parts = [graph.code, torch.__version__, platform.machine(), torch.backends.cpu.get_cpu_capability()]
@@ -75,15 +82,15 @@ def digest(graph: torch.fx.GraphModule) -> str:
 
 def compile_package(graph: torch.fx.GraphModule, arguments: tuple[Any, ...], path: Path) -> None:
     """Compile a traced step ahead of time; the package appears whole or not at all."""
-    import torch._inductor
-    import torch._inductor.config as inductor
+    from torch._inductor import aoti_compile_and_package
+    from torch._inductor import config as inductor
 
     partial = path.with_name(f"{path.stem}.{os.getpid()}.pt2")
     try:
         with torch.no_grad(), inductor.patch({"cpp.threads": 1}), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             exported = torch.export.export(graph, arguments)
-            torch._inductor.aoti_compile_and_package(exported, package_path=str(partial))
+            aoti_compile_and_package(exported, package_path=str(partial))
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
@@ -96,9 +103,9 @@ def load_package(path: Path) -> "Step":
         loader = torch._C._aoti.AOTIModelPackageLoader(str(path), "model", False, 1, -1)  # pyright: ignore
         run = loader.boxed_run
     except AttributeError:
-        import torch._inductor
+        from torch._inductor import aoti_load_package
 
-        return torch._inductor.aoti_load_package(str(path))
+        return aoti_load_package(str(path))
 
     def step(*arguments: torch.Tensor) -> torch.Tensor:
         return run(list(arguments))[0]
@@ -120,6 +127,7 @@ def example_arguments(program: "Program", width: int) -> tuple[torch.Tensor, ...
 class _Plan:
     """What is known of compiling one program in this process."""
 
+    program: "Program"
     eager_seconds: float = 0.0
     eager_steps: int = 0  # trial-steps
     compiled: "Step | None" = None
@@ -151,8 +159,7 @@ class Compiler:
         self.expected_steps = expected_steps
         self.loaded = 0  # packages taken into use; a step is never compiled or loaded twice
         self._folder = folder or cache_folder() / "programs"
-        self._plans: dict[int, _Plan] = {}
-        self._programs: dict[int, Program] = {}  # keeps ids unique
+        self._plans: dict[int, _Plan] = {}  # by id; a plan holds its program, so ids stay unique
         self._done_steps = 0
         if self.mode != "never" and not _private(self._folder):
             warnings.warn(
@@ -216,8 +223,7 @@ class Compiler:
         return self._folder / f"{hashlib.sha256(facts.encode()).hexdigest()[:32]}.json"
 
     def _first(self, program: "Program") -> _Plan:
-        self._programs[id(program)] = program
-        plan = _Plan()
+        plan = _Plan(program)
         record = self._record(program)
         if self.mode == "always":
             self._trace(program, plan)
@@ -294,8 +300,7 @@ class Compiler:
             last = said.splitlines()[-1] if said else f"exit status {process.returncode}"
             self.notice(f"compiling failed, training goes on uncompiled: {last}")
             return
-        program = self._programs[next(ident for ident, known in self._plans.items() if known is plan)]
-        self._trace(program, plan)
+        self._trace(plan.program, plan)
         plan.settled = True
 
     def close(self) -> None:

@@ -59,7 +59,13 @@ class _Course:
     step: int = 0
     rung: int = 0
     seconds: float = 0.0
+    # Of kept steps only: what a probe tried is not what the trial is.
     since_report: list[NDArray[np.float32]] = field(default_factory=list[NDArray[np.float32]])
+
+    @property
+    def is_probing(self) -> bool:
+        """Whether the lane holds a copy that will be thrown away."""
+        return isinstance(self.wish, Probe)
 
     @property
     def segment(self) -> Segment:
@@ -105,7 +111,12 @@ class Drive:
         self._courses[spec.trial] = course
         if start is not None:
             course.step = start.step
-        self._wish(course)
+        try:
+            self._wish(course)
+        except BaseException:
+            # Not admitted: a lane left behind would take part in every later tick.
+            self.stop(spec.trial)
+            raise
 
     def stop(self, trial: int) -> None:
         """Free the trial's lane; nothing more is said of it."""
@@ -164,13 +175,16 @@ class Drive:
             course.seconds += seconds
             course.local += steps
             course.spent += steps
-            if not isinstance(course.wish, Probe):
-                course.step += steps
             course.losses.append(lane_losses)
-            course.since_report.append(lane_losses)
-            if not np.isfinite(lane_losses).all() and not isinstance(course.wish, Probe):
+            if not course.is_probing:
+                course.step += steps
+                course.since_report.append(lane_losses)
+            if not np.isfinite(lane_losses).all() and not course.is_probing:
                 bad = int(np.argmin(np.isfinite(lane_losses)))
-                reason = f"training loss {lane_losses[bad]} at step {course.step - steps + bad}"
+                # Where it broke, not where the tick ended: ticks depend on the neighbours, reports must not.
+                past = steps - bad - 1
+                course.step, course.spent = course.step - past, course.spent - past
+                reason = f"training loss {lane_losses[bad]} at step {course.step - 1}"
                 said.extend(self._diverge(trial, course, {"train_loss": math.inf}, reason))
             elif course.until() == 0:
                 due.append(trial)
@@ -181,25 +195,24 @@ class Drive:
     def _hear(self, due: list[int]) -> list[Report | Ended]:
         """Evaluate once for all lanes that reached a boundary, then act on it lane by lane."""
         said: list[Report | Ended] = []
-        wanted = [
+        courses = {trial: self._courses[trial] for trial in due}
+        probing = [trial for trial, one in courses.items() if self._at_rung(one) and one.is_probing]
+        here = [
             trial
-            for trial in due
-            if self._at_rung(self._courses[trial]) or self._at_eval(self._courses[trial])
+            for trial, one in courses.items()
+            if self._at_eval(one) or (self._at_rung(one) and not one.is_probing)
         ]
-        found = self.lanes.evaluate("val") if wanted else {}
-        order = {trial: column for column, trial in enumerate(self.lanes.trials)}
-        metrics = {
-            trial: {f"val_{name}": float(values[order[trial]]) for name, values in found.items()}
-            for trial in wanted
-        }
-        for trial in due:
-            course = self._courses[trial]
-            if self._at_eval(course):
+        metrics = self._evaluate() if here else {}
+        kept = self._evaluate_kept(probing) if probing else {}
+        for trial, course in courses.items():
+            while self._at_eval(course):
                 course.val_losses.append(metrics[trial].get("val_loss", math.nan))
             if self._at_rung(course):
-                losses = np.concatenate(course.since_report)
+                # Where nothing was kept since the last report, the kept row's loss on the batch that follows it.
+                losses = np.concatenate(course.since_report or [course.losses[0][:1]])
                 course.since_report = []
-                values = {"train_loss": float(losses.mean()), **metrics[trial]}
+                found = kept[trial] if course.is_probing else metrics[trial]
+                values = {"train_loss": float(losses.mean()), **found}
                 if not all(map(math.isfinite, values.values())):
                     bad = next(name for name, value in values.items() if not math.isfinite(value))
                     said.extend(self._diverge(trial, course, values, f"{bad} is {values[bad]}"))
@@ -213,6 +226,28 @@ class Drive:
                 self._next_segment(trial, course)
         return said
 
+    def _evaluate(self) -> dict[int, dict[str, float]]:
+        found = self.lanes.evaluate("val")
+        return {
+            trial: {f"val_{name}": float(values[column]) for name, values in found.items()}
+            for column, trial in enumerate(self.lanes.trials)
+        }
+
+    def _evaluate_kept(self, probing: list[int]) -> dict[int, dict[str, float]]:
+        """The metrics of the rows these trials will come back to: what a trial is, not what it tries."""
+        copies = {trial: self.lanes.read(trial) for trial in probing}
+        for trial in probing:
+            self.lanes.write(trial, self._marked(trial))
+        found = self._evaluate()
+        for trial, copy in copies.items():
+            self.lanes.write(trial, copy)
+        return found
+
+    def _marked(self, trial: int) -> Row:
+        mark = self._courses[trial].mark
+        assert mark is not None
+        return mark
+
     def _at_rung(self, course: _Course) -> bool:
         return course.spent == course.spec.rungs[course.rung]
 
@@ -223,11 +258,10 @@ class Drive:
         course.traces.append(
             Trace(course.segment, np.concatenate(course.losses), np.asarray(course.val_losses))
         )
-        if isinstance(course.wish, Probe):
+        if course.is_probing:
             course.ends.append(self.lanes.read(trial))
-            assert course.mark is not None
             # Back to where the probe began: the step is part of the row, so the next segment sees the same batches.
-            self.lanes.write(trial, course.mark)
+            self.lanes.write(trial, self._marked(trial))
         course.at += 1
         if course.at < len(course.segments):
             self._begin_segment(course)
@@ -246,6 +280,6 @@ class Drive:
         return [report, Ended(trial, "diverged", reason=reason)]
 
     def _complete(self, trial: int, course: _Course) -> list[Report | Ended]:
-        row = self.lanes.read(trial)
+        row = self._marked(trial) if course.is_probing else self.lanes.read(trial)
         self.stop(trial)
         return [Ended(trial, "completed", row)]

@@ -29,8 +29,10 @@ class Lanes:
         self._block = program.block(capacity)
         self._order: list[int] = []  # trial of each running row
         self._specs: dict[int, TrialSpec] = {}
-        self._steps: dict[int, int] = {}  # host copy of the step, so that nothing is read back from the device
-        self._rows: dict[int, Row] = {}  # as admitted: the facts that do not change
+        self._steps: dict[
+            int, int
+        ] = {}  # host copy of the step, so that nothing is read back from the device
+        self._rows: dict[int, Row] = {}  # as last written: the facts that training does not change
         self._train_size = len(next(iter(program.splits.train.values())))
 
     def __len__(self) -> int:
@@ -52,16 +54,26 @@ class Lanes:
         if spec.trial in self._specs:
             raise ValueError(f"trial {spec.trial} has a lane already")
         row = start or self.program.first_row(spec)
+        self._refuse_misfit(row)
         self._order.append(spec.trial)
         self._specs[spec.trial] = spec
-        self._rows[spec.trial] = row
-        try:
-            self._write(spec.trial, row)
-        except RuntimeError as error:
-            self._forget(spec.trial)
-            raise ValueError(f"the row does not fit the program: {error}") from error
+        self._write(spec.trial, row)
+
+    def _refuse_misfit(self, row: Row) -> None:
+        # By shape and name: a copy alone would stretch one slot of optimizer state over two.
+        for name, tensor in (("weights", row.weights), ("buffers", row.buffers), ("state", row.state)):
+            wanted = tuple(getattr(self._block, name).shape[1:])
+            if tuple(tensor.shape) != wanted:
+                raise ValueError(
+                    f"the row does not fit the program: its {name} have shape {tuple(tensor.shape)}, "
+                    f"{wanted} is wanted"
+                )
+        missing = [name for name in self.program.float_names if name not in row.hyper]
+        if missing:
+            raise ValueError(f"the row does not fit the program: it has no {', '.join(missing)}")
 
     def _write(self, trial: int, row: Row) -> None:
+        self._rows[trial] = row
         lane = self._order.index(trial)
         values = torch.tensor([row.hyper[name] for name in self.program.float_names], dtype=torch.float32)
         block = self._block
@@ -83,7 +95,12 @@ class Lanes:
         return Row(weights, buffers, state, first.hyper, self._steps[trial], first.key, first.names)
 
     def write(self, trial: int, row: Row) -> None:
-        """Set a running trial's row: rewind, fork, exploit."""
+        """Set a running trial's row: rewind, fork, exploit.
+
+        Raises:
+            ValueError: the row is of another structure.
+        """
+        self._refuse_misfit(row)
         self._write(trial, row)
 
     def copy(self, source: int, target: int) -> None:
@@ -119,7 +136,11 @@ class Lanes:
         index = np.stack(
             [
                 batches(
-                    self._specs[trial].seed, self._steps[trial], steps, self.program.batch_size, self._train_size
+                    self._specs[trial].seed,
+                    self._steps[trial],
+                    steps,
+                    self.program.batch_size,
+                    self._train_size,
                 )
                 for trial in self._order
             ],

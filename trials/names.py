@@ -1,5 +1,6 @@
 """What a name in a study file means. Free of torch, so that the search process need not load it."""
 
+import hashlib
 import importlib
 import importlib.util
 import os
@@ -49,7 +50,8 @@ def load_object(reference: str, base: Path | None = None) -> Any:
         if not path.is_file():
             raise ValueError(f"{reference!r}: there is no file {path}")
         # Named after its path, so that two files called task.py do not share a place in sys.modules.
-        module_name = "hpo_user_" + "".join(letter if letter.isalnum() else "_" for letter in str(path.resolve()))
+        place_key = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
+        module_name = f"hpo_user_{path.stem.replace('.', '_')}_{place_key}"
         module = sys.modules.get(module_name)
         if module is None:
             found = importlib.util.spec_from_file_location(module_name, path)

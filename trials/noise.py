@@ -87,16 +87,19 @@ class Dropout(nn.Module):
         else:
             rate = self.rate
         kept = uniform(*input.shape) >= rate
-        return torch.where(kept, input / (1.0 - rate), torch.zeros((), dtype=input.dtype, device=input.device))
+        return torch.where(
+            kept, input / (1.0 - rate), torch.zeros((), dtype=input.dtype, device=input.device)
+        )
 
 
 def replace_dropout(model: nn.Module) -> nn.Module:
     """The model with every `nn.Dropout` replaced, in place: a generator's stream cannot follow a row."""
-    for name, child in list(model.named_children()):
+    # Not named_children: that names a module used twice only once, and the second use would stay.
+    for name, child in list(model._modules.items()):
+        if child is None:
+            continue
         if type(child) is nn.Dropout:
             setattr(model, name, Dropout(child.p) if child.p < 1.0 else child)
         else:
             replace_dropout(child)
     return model
-
-

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad_and_value, vmap
+from torch.func import functional_call, vmap
 
 from schedules import spec as schedule_spec
 from trials import rows
@@ -85,18 +85,26 @@ class Recipe:
         return self.structure, tuple(name for name, _ in self.floats)
 
 
+def _is_whole_float(name: str, value: Value, defaults: Mapping[str, Value]) -> bool:
+    """Whether this is a float hyperparameter written as a whole number, such as dropout = 0."""
+    return isinstance(defaults.get(name), float) and isinstance(value, int) and not isinstance(value, bool)
+
+
 def recipe(task: Task, config: Config) -> Recipe:
     """Take a config apart.
 
     Raises:
         ValueError: an optimizer, batch size or float hyperparameter that cannot be.
     """
-    full: dict[str, Value] = {**DEFAULTS, **attribute(task, "defaults"), **config}
+    defaults = attribute(task, "defaults")
+    full: dict[str, Value] = {**DEFAULTS, **defaults, **config}
     for name in schedule_spec.HYPERPARAMETERS:
         full.pop(name, None)
     optimizer = OPTIMIZERS.get(str(full["optimizer"]))
     if optimizer is None:
-        raise ValueError(f"optimizer={full['optimizer']!r} is unknown{hint(str(full['optimizer']), OPTIMIZERS)}")
+        raise ValueError(
+            f"optimizer={full['optimizer']!r} is unknown{hint(str(full['optimizer']), OPTIMIZERS)}"
+        )
     batch_size = full["batch_size"]
     if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
         raise ValueError(f"batch_size={batch_size!r} must be a whole number of at least 1")
@@ -118,8 +126,8 @@ def recipe(task: Task, config: Config) -> Recipe:
         elif name in foreign:
             # Belongs to another optimizer, such as momentum beside AdamW: nothing in this program reads it.
             continue
-        elif isinstance(value, float) and name not in shaping:
-            floats[name] = value
+        elif name not in shaping and (isinstance(value, float) or _is_whole_float(name, value, defaults)):
+            floats[name] = float(value)
         else:
             structure[name] = value
     return Recipe(tuple(sorted(structure.items())), tuple(sorted(floats.items())))
@@ -253,7 +261,12 @@ class Program:
         return _Floats({name: hyper[index] for index, name in enumerate(self.float_names)}, self.read)
 
     def _loss_of(
-        self, weights: dict[str, Tensor], buffers: Tensor, hyper: Tensor, stream: Tensor, batch: dict[str, Tensor]
+        self,
+        weights: dict[str, Tensor],
+        buffers: Tensor,
+        hyper: Tensor,
+        stream: Tensor,
+        batch: dict[str, Tensor],
     ) -> tuple[Tensor, Tensor]:
         """Loss () and the buffers (Q,) after the forward pass, of one lane."""
         named = rows.unflatten(self.layout.buffers, buffers)
@@ -264,19 +277,37 @@ class Program:
         with noise(stream, values):
             loss = functional_call(self._train, tensors, ("loss", batch, values))
         if not isinstance(loss, Tensor) or loss.dim() != 0:
-            got = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+            got = (
+                f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+            )
             raise ValueError(f"Task.loss returned {got}; the mean over the batch, a scalar tensor, is wanted")
+        # Read from what was handed in: a module may also replace a buffer, and then only this mapping has it.
+        named = {name: tensors[f"model.{name}"] for name in named}
         after = rows.join(self.layout.buffers, named) if named else buffers
         return loss, after
 
-    def _gradient(
+    def _gradients(
         self, weights: Tensor, buffers: Tensor, hyper: Tensor, stream: Tensor, batch: dict[str, Tensor]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """(P,) gradient, () loss, (Q,) buffers of one lane."""
-        named = rows.unflatten(self.layout.weights, weights)
-        found = grad_and_value(self._loss_of, has_aux=True)(named, buffers, hyper, stream, batch)
-        gradient, (loss, after) = found
-        return rows.join(self.layout.weights, gradient), loss, after
+        """(K, P) gradients, (K,) losses, (K, Q) buffers.
+
+        A lane's loss depends on its own row alone, so the gradient of the sum is every lane's gradient: only the forward pass
+        needs `vmap`, and the backward pass is plain autograd.
+        """
+        with torch.enable_grad():
+            named = {
+                place.name: weights[:, place.start : place.start + place.size]
+                .view(-1, *place.shape)
+                .to(place.dtype)
+                .detach()
+                .requires_grad_()
+                for place in self.layout.weights
+            }
+            losses, after = vmap(self._loss_of)(named, buffers, hyper, stream, batch)
+            # A weight that the loss does not touch has a gradient of zero.
+            found = torch.autograd.grad(losses.sum(), list(named.values()), materialize_grads=True)
+        gradients = torch.cat([part.reshape(len(part), -1).to(torch.float32) for part in found], 1)
+        return gradients, losses.detach(), after.detach()
 
     def step(
         self,
@@ -293,7 +324,7 @@ class Program:
         """One optimizer step of every lane."""
         batch = {name: part[index] for name, part in zip(self.splits.train, data, strict=True)}
         stream = step_key(lane_key, step)
-        gradients, losses, after = vmap(self._gradient)(weights, buffers, hyper, stream, batch)
+        gradients, losses, after = self._gradients(weights, buffers, hyper, stream, batch)
         column = {name: hyper[:, i : i + 1] for i, name in enumerate(self.float_names)}
         if CLIP in column:
             norm = gradients.square().sum(1, keepdim=True).sqrt()
@@ -333,7 +364,9 @@ class Program:
         size = len(next(iter(split.values())))
         totals: dict[str, Tensor] = {}
 
-        def one(weights: Tensor, buffers: Tensor, hyper: Tensor, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        def one(
+            weights: Tensor, buffers: Tensor, hyper: Tensor, batch: dict[str, Tensor]
+        ) -> dict[str, Tensor]:
             named = {
                 **rows.unflatten(self.layout.weights, weights),
                 **rows.unflatten(self.layout.buffers, buffers),

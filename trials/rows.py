@@ -51,19 +51,27 @@ def _places(named: list[tuple[str, Tensor]]) -> tuple[Place, ...]:
     return tuple(places)
 
 
+def _named(module: nn.Module) -> tuple[list[tuple[str, Tensor]], list[tuple[str, Tensor]]]:
+    """What training changes, and what is only carried along: buffers, and weights the model has frozen."""
+    weights = list(module.named_parameters())
+    frozen = [(name, tensor) for name, tensor in weights if not tensor.requires_grad]
+    return [one for one in weights if one[1].requires_grad], [*module.named_buffers(), *frozen]
+
+
 def layout(module: nn.Module) -> Layout:
     """Where the module's weights and buffers lie in a row; shared tensors count once.
 
     Raises:
         ValueError: the module has no weights, or one that is not a real floating-point number.
     """
-    weights = list(module.named_parameters())
+    weights, buffers = _named(module)
     if not weights:
-        raise ValueError(f"{type(module).__name__} has no weights: there is nothing to train")
+        frozen = "only frozen weights" if buffers and list(module.parameters()) else "no weights"
+        raise ValueError(f"{type(module).__name__} has {frozen}: there is nothing to train")
     for name, tensor in weights:
         if not tensor.is_floating_point():
             raise ValueError(f"weight {name!r} is {tensor.dtype}: rows hold real floating-point weights only")
-    return Layout(_places(weights), _places(list(module.named_buffers())))
+    return Layout(_places(weights), _places(buffers))
 
 
 def _flat(tensors: list[Tensor]) -> Tensor:
@@ -75,9 +83,8 @@ def _flat(tensors: list[Tensor]) -> Tensor:
 
 def flatten(module: nn.Module) -> tuple[Tensor, Tensor]:
     """(P,) weights and (Q,) buffers of the module, float32 copies."""
-    return _flat([tensor for _, tensor in module.named_parameters()]), _flat(
-        [tensor for _, tensor in module.named_buffers()]
-    )
+    weights, buffers = _named(module)
+    return _flat([tensor for _, tensor in weights]), _flat([tensor for _, tensor in buffers])
 
 
 def unflatten(places: tuple[Place, ...], row: Tensor) -> dict[str, Tensor]:
@@ -142,9 +149,9 @@ class Row:
             with safe_open(path, framework="pt") as file:
                 facts = json.loads((file.metadata() or {})["row"])
                 weights, buffers, state = (file.get_tensor(name) for name in ("weights", "buffers", "state"))
-        except (OSError, SafetensorError, KeyError, ValueError) as error:
+            return cls(weights, buffers, state, **facts)
+        except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
             raise ValueError(f"{path} is not a saved row: {error}") from error
-        return cls(weights, buffers, state, **facts)
 
 
 def load_into(module: nn.Module, row: Row) -> nn.Module:
@@ -161,6 +168,6 @@ def load_into(module: nn.Module, row: Row) -> nn.Module:
         )
     named = {**unflatten(places.weights, row.weights), **unflatten(places.buffers, row.buffers)}
     with torch.no_grad():
-        for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
+        for name, tensor in [one for part in _named(module) for one in part]:
             tensor.copy_(named[name])
     return module

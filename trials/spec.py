@@ -31,9 +31,7 @@ class TrialSpec:
             raise ValueError(f"horizon={self.horizon} must be at least 1 step")
         increasing = all(a < b for a, b in zip(self.rungs, self.rungs[1:], strict=False))
         if not self.rungs or self.rungs[0] < 1 or not increasing or self.rungs[-1] != self.budget:
-            raise ValueError(
-                f"rungs={self.rungs} must increase from at least 1 to the budget {self.budget}"
-            )
+            raise ValueError(f"rungs={self.rungs} must increase from at least 1 to the budget {self.budget}")
 
 
 @dataclass(frozen=True, slots=True)

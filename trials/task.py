@@ -1,10 +1,10 @@
 """What a user writes: data, model, loss, metrics. A task gets lanes, per-lane hyperparameters and online rates.
 
-    class Moons(Task):
-        def data(self, split_seed): return Splits(train={"x": ..., "y": ...}, val=..., test=...)
-        def model(self, config): return nn.Sequential(nn.Linear(2, config["width"]), nn.ReLU(), ...)
-        def loss(self, model, batch, hyper): return F.cross_entropy(model(batch["x"]), batch["y"])
-        def metrics(self, model, batch): return {"loss": F.cross_entropy(..., reduction="none")}
+class Moons(Task):
+    def data(self, split_seed): return Splits(train={"x": ..., "y": ...}, val=..., test=...)
+    def model(self, config): return nn.Sequential(nn.Linear(2, config["width"]), nn.ReLU(), ...)
+    def loss(self, model, batch, hyper): return F.cross_entropy(model(batch["x"]), batch["y"])
+    def metrics(self, model, batch): return {"loss": F.cross_entropy(..., reduction="none")}
 """
 
 from collections.abc import Mapping
@@ -94,7 +94,9 @@ def load_task(reference: str, options: Mapping[str, Value] | None = None, base: 
             raise ValueError(f"task {reference!r} cannot be built: {error}") from error
     elif options:
         raise ValueError(f"task {reference!r} is not a class: it takes no options {sorted(options)}")
-    missing = [verb for verb in ("data", "model", "loss", "metrics") if not callable(getattr(made, verb, None))]
+    missing = [
+        verb for verb in ("data", "model", "loss", "metrics") if not callable(getattr(made, verb, None))
+    ]
     if missing:
         raise ValueError(f"{reference!r} is not a task: it has no method {', '.join(map(repr, missing))}")
     return cast(Task, made)

@@ -22,6 +22,11 @@ def load_splits(task: Task, split_seed: int, device: torch.device) -> Splits:
     splits = task.data(split_seed)
     if not isinstance(splits, Splits):
         raise TypeError(f"Task.data returned {type(splits).__name__}, trials.task.Splits is wanted")
+    return to_device(splits, device)
+
+
+def to_device(splits: Splits, device: torch.device) -> Splits:
+    """The splits on a device; tensors that are there already are shared."""
     return Splits(
         *(
             {name: part.to(device) for name, part in getattr(splits, split.name).items()}

@@ -39,14 +39,15 @@ def curves(study: Study) -> go.Figure | None:
             values.extend([*metric.tolist(), None])
             names.extend([f"trial {trial.spec.trial}, {state}"] * (len(spent) + 1))
         if steps:
-            _add(drawn, state, steps, values, names, theme.STATE_COLOURS[state], opacity, width)
+            thin = theme.thinned(width, len(trials))
+            _add(drawn, state, steps, values, names, theme.STATE_COLOURS[state], opacity, thin)
     if best is not None:
         spent, metric = study.curve(best)
         everything.extend(metric.tolist())
         names = [f"trial {best.spec.trial}, the best"] * len(spent)
         _add(drawn, "best", spent.tolist(), metric.tolist(), names, theme.BEST, 1.0, 3.0)
     drawn.update_xaxes(title_text="steps spent by the trial", tickformat="~s", rangemode="tozero")
-    drawn.update_yaxes(title_text=theme.text(study.objective.metric), **theme.metric_axis(everything))
+    drawn.update_yaxes(title_text=theme.text(study.objective.metric, 32), **theme.metric_axis(everything))
     return drawn
 
 

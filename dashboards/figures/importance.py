@@ -1,18 +1,26 @@
 """Which hyperparameters mattered."""
 
+from collections.abc import Mapping
+
 import plotly.graph_objects as go
 
 from dashboards import theme
 from dashboards.load import Study
 from hpo.importance import importance as shares_of
 
+_MOST_BARS = 12  # the rest of a large space matters least
 
-def importance(study: Study) -> go.Figure | None:
+
+def importance_of(study: Study) -> dict[str, float]:
+    """Name of each searched hyperparameter -> its share of the spread, highest first; empty when unknown."""
+    return shares_of(study.history, study.space) if study.space.domains else {}
+
+
+def importance(shares: Mapping[str, float]) -> go.Figure | None:
     """A bar for each hyperparameter, the one that mattered most on top."""
-    shares = shares_of(study.history, study.space) if study.space.domains else {}
     if not shares:
         return None
-    names = list(shares)[::-1]
+    names = list(shares)[:_MOST_BARS][::-1]
     values = [shares[name] for name in names]
     drawn = theme.figure(max(200, 64 + 34 * len(names)))
     drawn.add_bar(
@@ -27,5 +35,5 @@ def importance(study: Study) -> go.Figure | None:
     )
     drawn.update_layout(margin={"l": 16, "t": 8, "r": 48}, bargap=0.35, showlegend=False)
     drawn.update_xaxes(title_text="share of the spread in the results", tickformat=".0%", rangemode="tozero")
-    drawn.update_yaxes(automargin=True, showgrid=False, type="category")
+    drawn.update_yaxes(automargin=True, showgrid=False, type="category", ticksuffix="  ")
     return drawn

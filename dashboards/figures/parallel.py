@@ -19,13 +19,14 @@ from trials.spec import Value
 
 _MOST_AXES = 14  # beside the result; more could not be read
 _INACTIVE = -0.14  # height of the band for values that a trial does not have
+# Part of the trials, from the best on -> how their lines are drawn.
 _SHADES = (
-    "rgba(139, 92, 246, 0.95)",
-    "rgba(99, 102, 241, 0.75)",
-    "rgba(59, 130, 246, 0.55)",
-    "rgba(100, 149, 200, 0.40)",
-    "rgba(128, 138, 156, 0.28)",
-)  # from the best fifth of the trials to the worst
+    (0.05, "rgba(139, 92, 246, 0.95)"),
+    (0.20, "rgba(99, 102, 241, 0.75)"),
+    (0.45, "rgba(59, 130, 246, 0.55)"),
+    (0.75, "rgba(100, 149, 200, 0.40)"),
+    (1.00, "rgba(128, 138, 156, 0.28)"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +53,17 @@ def parallel(study: Study, order: Sequence[str] = ()) -> go.Figure | None:
         kept = [*(name for name in order if name in names), *(name for name in names if name not in order)]
         names = [name for name in names if name in kept[:_MOST_AXES]]
     axes = [_axis(name, study) for name in names]
-    result = _number_axis(
-        study.objective.metric, [study.value(trial) for trial in trials], is_log=None
-    )
+    result = _number_axis(study.objective.metric, [study.value(trial) for trial in trials])
     drawn = theme.figure(440)
-    for shade in reversed(range(len(_SHADES))):
-        first = math.ceil(shade * len(trials) / len(_SHADES))
-        last = math.ceil((shade + 1) * len(trials) / len(_SHADES))
-        _lines(drawn, study, trials[first:last][::-1], axes, result, _SHADES[shade], 1.6 if shade else 2.0)
+    groups: list[tuple[list[Trial], str]] = []
+    first = 0
+    for part, colour in _SHADES:
+        last = math.ceil(part * len(trials))
+        groups.append((trials[first:last], colour))
+        first = last
+    width = theme.thinned(1.8, len(trials))
+    for group, colour in reversed(groups):
+        _lines(drawn, study, group[::-1], axes, result, colour, width)
     if trials[0] is study.best:
         _lines(drawn, study, trials[:1], axes, result, theme.BEST, 4.0)
     _frame(drawn, [*axes, result], any(_is_inactive(trial, axes) for trial in trials))
@@ -115,7 +119,13 @@ def _lines(
 def _frame(drawn: go.Figure, axes: Sequence[Axis], has_inactive: bool) -> None:
     for place, axis in enumerate(axes):
         drawn.add_shape(
-            type="line", x0=place, x1=place, y0=0, y1=1, line={"color": theme.QUIET, "width": 1.5}, layer="below"
+            type="line",
+            x0=place,
+            x1=place,
+            y0=0,
+            y1=1,
+            line={"color": theme.QUIET, "width": 1.5},
+            layer="below",
         )
         is_last = place == len(axes) - 1
         drawn.add_annotation(
@@ -136,15 +146,33 @@ def _frame(drawn: go.Figure, axes: Sequence[Axis], has_inactive: bool) -> None:
                 xanchor="right" if is_last else "left",
                 xshift=-7 if is_last else 7,
                 font={"size": 11},
-                opacity=0.8,
+                name="tick",
             )
     if has_inactive:
+        drawn.add_shape(
+            type="line",
+            x0=0,
+            x1=len(axes) - 1,
+            y0=_INACTIVE,
+            y1=_INACTIVE,
+            line={"color": theme.QUIET, "width": 1.5, "dash": "dot"},
+            layer="below",
+        )
         drawn.add_annotation(
-            x=0, y=_INACTIVE, text="inactive", showarrow=False, xanchor="right", xshift=-8, font={"size": 11}, opacity=0.8
+            x=0,
+            y=_INACTIVE,
+            text="inactive",
+            showarrow=False,
+            xanchor="right",
+            xshift=-8,
+            font={"size": 11},
+            opacity=0.8,
         )
     low = _INACTIVE - 0.06 if has_inactive else -0.05
-    drawn.update_layout(margin={"l": 64 if has_inactive else 20, "r": 20, "t": 8, "b": 8}, dragmode="select")
-    drawn.update_xaxes(visible=False, range=[-0.05, len(axes) - 1 + 0.05], fixedrange=True)
+    drawn.update_layout(margin={"l": 0, "r": 0, "t": 8, "b": 8}, dragmode="select")
+    drawn.update_layout(meta={"narrowest": 80 * len(axes)})
+    # Room on both sides, for labels and for a drag that begins beside the first axis.
+    drawn.update_xaxes(visible=False, range=[-0.5, len(axes) - 0.75], fixedrange=True)
     drawn.update_yaxes(visible=False, range=[low, 1.18], fixedrange=True)
 
 
@@ -153,9 +181,11 @@ def _axis(name: str, study: Study) -> Axis:
     values = study.values(name)
     if domain is not None and all(domain.contains(value) for value in values):
         return Axis(name, domain.encode, _ticks(domain))
-    numbers = [float(value) for value in values if isinstance(value, (int, float)) and not isinstance(value, bool)]
+    numbers = [
+        float(value) for value in values if not isinstance(value, (bool, str)) and math.isfinite(value)
+    ]
     if len(numbers) == len(values):
-        return _number_axis(name, numbers, is_log=None)
+        return _number_axis(name, numbers)
     choice = Choice(tuple(dict.fromkeys(str(value) for value in values)))
     return Axis(name, lambda value: choice.encode(str(value)), _ticks(choice))
 
@@ -164,7 +194,7 @@ def _ticks(domain: Domain) -> list[tuple[float, str]]:
     if isinstance(domain, Choice):
         return [(domain.encode(choice), theme.text(choice, 16)) for choice in domain.choices[:12]]
     if domain.scale == "log":
-        values = decades_between(domain.low, domain.high)
+        values = _round_numbers(domain.low, domain.high)
     elif isinstance(domain, Int) and domain.high - domain.low < 8:
         values = [float(value) for value in range(domain.low, domain.high + 1)]
     else:
@@ -175,7 +205,7 @@ def _ticks(domain: Domain) -> list[tuple[float, str]]:
     return [(domain.encode(int(value) if whole else value), theme.number(value)) for value in values]
 
 
-def decades_between(low: float, high: float) -> list[float]:
+def _round_numbers(low: float, high: float) -> list[float]:
     """Both ends of a logarithmic axis, and the round numbers that are not too close to them."""
     ratio = math.log(high / low)
     inner = [
@@ -186,11 +216,9 @@ def decades_between(low: float, high: float) -> list[float]:
     return [low, *inner, high]
 
 
-def _number_axis(name: str, values: Sequence[float], is_log: bool | None) -> Axis:
+def _number_axis(name: str, values: Sequence[float]) -> Axis:
     low, high = min(values), max(values)
-    if low == high:
+    if low == high or not math.isfinite(high - low):
         return Axis(name, lambda value: 0.5, [(0.5, theme.number(low))])
-    if is_log is None:
-        is_log = low > 0 and high / low > 20
-    domain = Float(low, high, "log" if is_log else "linear")
-    return Axis(name, lambda value: domain.encode(value), _ticks(domain))
+    domain = Float(low, high, "log" if low > 0 and high / low > 20 else "linear")
+    return Axis(name, domain.encode, _ticks(domain))

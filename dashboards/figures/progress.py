@@ -44,6 +44,6 @@ def progress(study: Study) -> go.Figure | None:
         )
     drawn.update_xaxes(title_text="steps spent by all trials", tickformat="~s", rangemode="tozero")
     drawn.update_yaxes(
-        title_text=theme.text(study.objective.metric), **theme.metric_axis(end.value for end in ends)
+        title_text=theme.text(study.objective.metric, 32), **theme.metric_axis(end.value for end in ends)
     )
     return drawn

@@ -52,6 +52,6 @@ def schedules(study: Study, most: int = len(theme.SERIES)) -> go.Figure | None:
     drawn.update_xaxes(title_text="step", tickformat="~s", title={"standoff": 12}, row=2, col=1)
     drawn.update_yaxes(title_text="learning rate", rangemode="tozero", exponentformat="power", row=1, col=1)
     drawn.update_yaxes(
-        title_text=theme.text(study.objective.metric), **theme.metric_axis(everything), row=2, col=1
+        title_text=theme.text(study.objective.metric, 32), **theme.metric_axis(everything), row=2, col=1
     )
     return drawn

@@ -15,7 +15,7 @@ def table(study: Study) -> str:
     metrics = _metrics(study)
     heads = [
         ("trial", "number"),
-        ("state", "text"),
+        ("state", "state"),
         *((name, "number") for name in metrics),
         ("steps", "number"),
         ("seconds", "number"),
@@ -65,10 +65,11 @@ def _row(
 
 def _cell(value: object, kind: str) -> str:
     if value is None:
-        return f'<td class="{kind} none" data-sort="">–</td>'
+        return f'<td class="{kind} none" data-sort="">&ndash;</td>'
+    if kind == "state":
+        return f'<td class="state" data-state="{value}">{value}</td>'
     if kind == "text":
-        state = f' data-state="{theme.text(value)}"' if value in theme.STATE_COLOURS else ""
-        return f'<td class="text"{state}>{theme.text(value)}</td>'
+        return f'<td class="text">{theme.text(value)}</td>'
     assert isinstance(value, (int, float))
     # What is not a number is worse than any.
     key = repr(value) if math.isfinite(value) else ""

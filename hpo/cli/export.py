@@ -17,7 +17,9 @@ from hpo.history import History, Trial
 
 def export(
     which: Study,
-    trial: Annotated[int | None, typer.Option("--trial", help="Number of the trial; default the best.")] = None,
+    trial: Annotated[
+        int | None, typer.Option("--trial", help="Number of the trial; default the best.")
+    ] = None,
     what: Annotated[
         Literal["config", "schedule", "script"], typer.Option("--what", help="What to export.")
     ] = "config",

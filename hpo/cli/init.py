@@ -10,7 +10,7 @@ import typer
 from hpo.cli.options import Debug
 from hpo.errors import UsageError
 
-_STUDY = '''# A study: what to search, and how. Run it with `hpo search {name}.toml`.
+_STUDY = """# A study: what to search, and how. Run it with `hpo search {name}.toml`.
 
 task = "{name}_task.py:Task"          # a built-in name, "module:Class", or "path/to/file.py:Class"
 metric = "val_loss"                   # minimised; or {{name = "val_accuracy", goal = "max"}}
@@ -41,7 +41,7 @@ trials = 32                           # also: total_steps, seconds, target, no_i
 
 [tracking]
 uri = "sqlite:///mlflow.db"           # `hpo ui` shows it; "none" for no tracking
-'''
+"""
 
 _TASK = '''"""The task of {name}.toml: two moons told apart by a small network. Replace the data and the model by yours."""
 
@@ -93,7 +93,9 @@ class Task:
 
 
 def init(
-    name: Annotated[str, typer.Argument(help="Name of the study; files NAME.toml and NAME_task.py are written.")],
+    name: Annotated[
+        str, typer.Argument(help="Name of the study; files NAME.toml and NAME_task.py are written.")
+    ],
     debug: Debug = False,
 ) -> None:
     """Write a commented study file and a minimal task that you can edit."""
@@ -104,6 +106,9 @@ def init(
         if path.exists():
             raise UsageError(f"{path} exists: choose another NAME, or remove it")
     for path, text in files.items():
-        path.write_text(text.format(name=name), encoding="utf-8")
+        try:
+            path.write_text(text.format(name=name), encoding="utf-8")
+        except OSError as error:
+            raise UsageError(f"{path}: {error.strerror}") from error
         sys.stdout.write(f"wrote {path}\n")
     sys.stdout.write(f"run it with: hpo search {name}.toml\n")

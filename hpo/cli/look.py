@@ -4,9 +4,9 @@ import json as json_module
 import math
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -14,7 +14,7 @@ from hpo import study
 from hpo.cli.options import Debug, Json, Root, Study
 from hpo.errors import JournalError, UsageError
 from hpo.history import History, Trial
-from hpo.listeners import console
+from hpo.listeners.summary import summary
 
 
 def _print(text: str) -> None:
@@ -27,9 +27,9 @@ def _print_json(value: Any) -> None:
         if isinstance(inner, float) and not math.isfinite(inner):
             return str(inner)
         if isinstance(inner, Mapping):
-            return {str(name): plain(item) for name, item in inner.items()}
+            return {str(name): plain(item) for name, item in cast(Mapping[Any, Any], inner).items()}
         if isinstance(inner, (list, tuple)):
-            return [plain(item) for item in inner]
+            return [plain(item) for item in cast(Sequence[Any], inner)]
         return inner
 
     _print(json_module.dumps(plain(value), indent=2, ensure_ascii=False))
@@ -52,8 +52,7 @@ def _facts(history: History, folder: Path) -> dict[str, Any]:
         "goal": history.objective.goal,
         "trials": len(history.trials),
         "states": {
-            name: history.count(name)
-            for name in ("running", "completed", "stopped", "diverged", "failed")
+            name: history.count(name) for name in ("running", "completed", "stopped", "diverged", "failed")
         },
         "spent": history.spent,
         "seconds": round(history.elapsed(), 3),
@@ -77,6 +76,18 @@ def _trial(history: History, trial: Trial, folder: Path) -> dict[str, Any]:
         "stop_reason": trial.stop_reason,
         "error": trial.error,
     }
+
+
+def _summary(history: History, folder: Path) -> None:
+    report = folder / study.REPORT
+    _print(
+        summary(
+            history,
+            report=str(report) if report.is_file() else "",
+            resume="" if history.finish is not None else f"hpo resume {study.named(folder)}",
+            encoding=sys.stdout.encoding or "ascii",
+        )
+    )
 
 
 def list_studies(root: Root = Path(study.DEFAULT_ROOT), json: Json = False, debug: Debug = False) -> None:
@@ -107,18 +118,21 @@ def list_studies(root: Root = Path(study.DEFAULT_ROOT), json: Json = False, debu
         _print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
-def show(which: Study, root: Root = Path(study.DEFAULT_ROOT), json: Json = False, debug: Debug = False) -> None:
+def show(
+    which: Study, root: Root = Path(study.DEFAULT_ROOT), json: Json = False, debug: Debug = False
+) -> None:
     """Show a study: how it stands, its best trial, every trial."""
     folder = study.find(which, root)
     history, _, torn = study.read(folder)
     if torn:
-        sys.stderr.write("hpo: the last line of the journal is torn (being written, or killed); it is left out\n")
+        sys.stderr.write(
+            "hpo: the last line of the journal is torn (being written, or killed); it is left out\n"
+        )
     if json:
         trials = [_trial(history, trial, folder) for trial in history.trials.values()]
         _print_json({**_facts(history, folder), "all": trials})
         return
-    report = folder / study.REPORT
-    _print(console.summary(history, folder, report if report.is_file() else None))
+    _summary(history, folder)
     _print("")
     for trial in history.trials.values():
         value = history.objective.shown(history.value(trial))
@@ -131,7 +145,9 @@ def _short(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def best(which: Study, root: Root = Path(study.DEFAULT_ROOT), json: Json = False, debug: Debug = False) -> None:
+def best(
+    which: Study, root: Root = Path(study.DEFAULT_ROOT), json: Json = False, debug: Debug = False
+) -> None:
     """Show the best trial of a study."""
     folder = study.find(which, root)
     history, _, _ = study.read(folder)
@@ -141,14 +157,14 @@ def best(which: Study, root: Root = Path(study.DEFAULT_ROOT), json: Json = False
     if json:
         _print_json(_trial(history, chosen, folder))
         return
-    report = folder / study.REPORT
-    _print(console.summary(history, folder, report if report.is_file() else None))
+    _summary(history, folder)
 
 
 def report(
     which: Study,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="File to write; default report.html in the study's folder.")
+        Path | None,
+        typer.Option("--out", "-o", help="File to write; default report.html in the study's folder."),
     ] = None,
     root: Root = Path(study.DEFAULT_ROOT),
     debug: Debug = False,

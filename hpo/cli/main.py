@@ -3,8 +3,10 @@
 0 done · 1 every trial failed, or trials cannot run at all · 2 wrong use · 3 interrupted, can be resumed
 """
 
+import functools
 import os
 import sys
+from collections.abc import Callable
 
 import typer
 
@@ -13,41 +15,72 @@ from hpo.errors import HpoError, RunnerError
 
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 3
 
+# What the parser raises about a command line; typer has its own copy of click or not, by version.
+_ParseError: type[Exception] = typer.BadParameter.__mro__[2]
+
+
+def _told(command: Callable[..., None]) -> Callable[..., None]:
+    """The command, whose errors are one line without a traceback unless `--debug`, and an exit code."""
+
+    @functools.wraps(command)
+    def run(*arguments: object, **options: object) -> None:
+        try:
+            command(*arguments, **options)
+            sys.stdout.flush()
+        except HpoError as error:
+            if options.get("debug"):
+                raise
+            _say(error)
+            raise typer.Exit(FAILED if isinstance(error, RunnerError) else WRONG_USE) from None
+        except KeyboardInterrupt:
+            _say("stopped")
+            raise typer.Exit(INTERRUPTED) from None
+        except BrokenPipeError:
+            # The reader of our output has gone, as in `hpo list | head`: nothing is left to say.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(DONE) from None
+        except OSError as error:
+            # A disk that is full, a file that cannot be read: the message has the name.
+            if options.get("debug"):
+                raise
+            _say(error)
+            raise typer.Exit(FAILED) from None
+
+    return run
+
+
+def _say(what: object) -> None:
+    """One line, whatever the message was made of."""
+    sys.stderr.write(f"hpo: {' '.join(line.strip() for line in str(what).splitlines() if line.strip())}\n")
+
+
 app = typer.Typer(
     name="hpo",
     help="Find hyperparameters, learning rates and the shape of their schedule.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command("search")(search.search)
-app.command("resume")(search.resume)
-app.command("list")(look.list_studies)
-app.command("show")(look.show)
-app.command("best")(look.best)
-app.command("report")(look.report)
-app.command("export")(export.export)
-app.command("init")(init.init)
-app.command("doctor")(system.doctor)
-app.command("ui")(system.ui)
+for _name, _command in {
+    "search": search.search,
+    "resume": search.resume,
+    "list": look.list_studies,
+    "show": look.show,
+    "best": look.best,
+    "report": look.report,
+    "export": export.export,
+    "init": init.init,
+    "doctor": system.doctor,
+    "ui": system.ui,
+}.items():
+    app.command(_name)(_told(_command))
 
 
 def main() -> None:
-    """Run the command line; errors of the user's are one line, without a traceback unless `--debug`."""
-    # Before parsing, so that it works wherever the user put it.
-    debug = "--debug" in sys.argv
+    """Run the command line."""
     try:
-        app()
-    except HpoError as error:
-        if debug:
-            raise
-        sys.stderr.write(f"hpo: {error}\n")
-        sys.exit(FAILED if isinstance(error, RunnerError) else WRONG_USE)
-    except KeyboardInterrupt:
-        sys.stderr.write("hpo: stopped\n")
-        sys.exit(INTERRUPTED)
-    except BrokenPipeError:
-        # The reader of our output has gone, as in `hpo list | head`: nothing is left to say.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(DONE)
+        code = app(args=sys.argv[1:] or ["--help"], prog_name="hpo", standalone_mode=False)
+    except _ParseError as error:
+        _say(getattr(error, "format_message")())  # noqa: B009 - the class is known at run time only
+        sys.exit(WRONG_USE)
+    sys.exit(code or DONE)

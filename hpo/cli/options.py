@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 Root = Annotated[Path, typer.Option("--dir", help="Folder that holds the studies.")]
-Study = Annotated[str, typer.Argument(help="Name of a study, or the path of its folder.")]
+Study = Annotated[str, typer.Argument(metavar="STUDY", help="Name of a study, or the path of its folder.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks, and where the time went.")]
 Settings = Annotated[

@@ -1,6 +1,8 @@
 """`hpo search` and `hpo resume`."""
 
+import json as json_module
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -11,12 +13,15 @@ from hpo import config as configs
 from hpo import study
 from hpo.cli.options import Debug, Root, Settings
 from hpo.config import StudyConfig
+from hpo.errors import UsageError
 from hpo.listeners import console
+from hpo.listeners.summary import summary
+from hpo.options import unknown
 from hpo.runners import base as runners
 
-Lanes = Annotated[int | None, typer.Option(help="Trials that a worker trains side by side.")]
-Workers = Annotated[int | None, typer.Option(help="Processes that train; default one a core.")]
-Trials = Annotated[int | None, typer.Option(help="Trials to start at most.")]
+Lanes = Annotated[int | None, typer.Option(min=1, help="Trials that a worker trains side by side.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Processes that train; default one a core.")]
+Trials = Annotated[int | None, typer.Option(min=1, help="Trials to start at most.")]
 Seconds = Annotated[float | None, typer.Option(help="Seconds to search at most.")]
 Tracking = Annotated[str | None, typer.Option(help='MLflow tracking URI, or "none".')]
 JsonLines = Annotated[bool, typer.Option("--json", help="Print one event a line, as in the journal.")]
@@ -27,17 +32,17 @@ def search(
         str,
         typer.Argument(
             metavar="TASK|STUDY.toml|MODULE:OBJECT",
-            help="A built-in task (digits, tabular, tabular-regression, charlm), a study file, or your own object.",
+            help="A built-in task (digits, tabular, tabular-regression, charlm), a study file, or an object.",
         ),
     ],
     trials: Trials = None,
-    steps: Annotated[int | None, typer.Option(help="Budget of one trial, in optimizer steps.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Budget of one trial, in optimizer steps.")] = None,
     seconds: Seconds = None,
     sampler: Annotated[str | None, typer.Option(help="random, sobol, grid, tpe, gp, cmaes, nsga2.")] = None,
     pruner: Annotated[str | None, typer.Option(help="never, median, asha.")] = None,
     lanes: Lanes = None,
     workers: Workers = None,
-    seed: Annotated[int | None, typer.Option(help="Of the study; equal seeds begin equally.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of the study; equal seeds begin equally.")] = None,
     root: Root = Path(study.DEFAULT_ROOT),
     name: Annotated[str, typer.Option(help="Name of the study; default that of the task or file.")] = "",
     tracking: Tracking = None,
@@ -69,7 +74,7 @@ def search(
 
 
 def resume(
-    which: Annotated[str, typer.Argument(metavar="STUDY", help="Name of a study, or the path of its folder.")],
+    name: Annotated[str, typer.Argument(metavar="STUDY", help="Name of a study, or the path of its folder.")],
     trials: Trials = None,
     seconds: Seconds = None,
     lanes: Lanes = None,
@@ -81,7 +86,7 @@ def resume(
     debug: Debug = False,
 ) -> None:
     """Take up a study: after an interruption, or with a raised limit."""
-    folder = study.find(which, root)
+    folder = study.find(name, root)
     history, _, _ = study.read(folder)
     assert history.study is not None
     flags = {
@@ -91,42 +96,62 @@ def resume(
         "runner.workers": workers,
         "tracking.uri": tracking,
     }
-    config = study.config_of(history.study, folder, [*_as_settings(flags), *(settings or [])])
+    changes = [*_as_settings(flags), *(settings or [])]
+    config = study.config_of(history.study, folder, changes)
     if history.finish is not None and not history.running:
         limits = config.limits
         ended = limits.reached(history, history.finish.time) or limits.exhausted(history, config.steps)
+        if not changes:
+            ended = history.finish.reason
         if ended:
             sys.stdout.write(
                 f"study {config.name!r} is finished ({ended}): raise a limit to go on, "
-                f"such as `hpo resume {which} --trials {2 * len(history.trials)}`\n"
+                f"such as `hpo resume {study.named(folder)} --trials {2 * len(history.trials)}`\n"
             )
+            study.complete(config, folder, _to_stderr)
             return
     _run(config, folder, json, debug)
 
 
-def _as_settings(flags: dict[str, object]) -> list[str]:
+def _as_settings(flags: Mapping[str, object]) -> list[str]:
+    # A text of JSON is one of TOML.
     return [
-        f"{path}={value!r}" if isinstance(value, str) else f"{path}={value}"
+        f"{path}={json_module.dumps(value, ensure_ascii=False) if isinstance(value, str) else value}"
         for path, value in flags.items()
         if value is not None
     ]
 
 
-def _run(config: StudyConfig, folder: Path, json: bool, debug: bool) -> None:
-    def note(line: str) -> None:
-        sys.stderr.write(f"hpo: {line}\n")
-        sys.stderr.flush()
+def _to_stderr(line: str) -> None:
+    sys.stderr.write(f"hpo: {line}\n")
 
-    outcome = study.search(
-        config,
-        folder,
-        lambda config, runner, folder: console.build(
-            "json" if json else "auto", config.objective, config.limits, busy=runner.busy
-        ),
-        note,
-    )
+
+def _run(config: StudyConfig, folder: Path, json: bool, debug: bool) -> None:
+    shown: list[console.Console] = []
+
+    def note(line: str) -> None:
+        if shown:
+            shown[0].note(line)
+        else:
+            _to_stderr(line)
+
+    def listener(config: StudyConfig, runner: runners.Runner, folder: Path) -> console.Console:
+        one = console.build("json" if json else "auto", config.objective, config.limits, runner.busy)
+        shown.append(one)
+        return one
+
+    outcome = study.search(config, folder, listener, note)
+    again = f"hpo resume {study.named(folder)}" if outcome.interrupted else ""
+    if json and again:
+        note(f"to continue: {again}")
     if not json:
-        sys.stdout.write(console.summary(outcome.history, folder, outcome.report) + "\n")
+        text = summary(
+            outcome.history,
+            report=str(outcome.report or ""),
+            resume=again,
+            encoding=sys.stdout.encoding or "ascii",
+        )
+        sys.stdout.write(text + "\n")
     if debug:
         shares = "  ".join(f"{name} {value:.2f}" for name, value in asdict(outcome.search.timers).items())
         note(f"seconds of the search process: {shares}")
@@ -137,6 +162,11 @@ def _run(config: StudyConfig, folder: Path, json: bool, debug: bool) -> None:
         errors = [trial.error.strip().splitlines()[-1] for trial in history.trials.values() if trial.error]
         note(f"every trial failed; the last one: {errors[-1] if errors else 'no reason was given'}")
         raise typer.Exit(1)
+    reported = {name for trial in history.trials.values() for one in trial.reports for name in one.metrics}
+    metric = config.objective.metric
+    if reported and metric not in reported:
+        note(f"{config.where} metric: {unknown('metric', metric, reported)}: no trial could be compared")
+        raise typer.Exit(1)
 
 
 def _dry_run(config: StudyConfig, folder: Path) -> None:
@@ -146,22 +176,21 @@ def _dry_run(config: StudyConfig, folder: Path) -> None:
     finally:
         runner.close()
     if metrics and config.objective.metric not in metrics:
-        from hpo.errors import UsageError
-        from hpo.options import unknown
-
         raise UsageError(f"{config.where}: {unknown('metric', config.objective.metric, metrics)}")
     plan = config.plan()
     for line in config.notices:
         sys.stderr.write(f"hpo: {line}\n")
     search = config.table["search"]
+    fixed = ", ".join(f"{name}={value}" for name, value in config.space.fixed.items())
     lines = [
         f"study      {config.name} in {folder} (nothing was written)",
         f"task       {config.reference}",
         f"metric     {config.objective.metric}, {config.objective.goal}imised",
         f"reports    {', '.join(metrics) or 'known once it runs'}",
         f"space      {len(config.space.domains)} searched: {', '.join(config.space.domains)}",
-        f"fixed      {', '.join(f'{name}={value}' for name, value in config.space.fixed.items()) or 'nothing'}",
-        f"trials     {config.limits.trials or 'until another limit'} of {plan.budget} steps, reports at {', '.join(map(str, plan.rungs))}",
+        f"fixed      {fixed or 'nothing'}",
+        f"trials     {config.limits.trials or 'until another limit'} of {plan.budget} steps, "
+        f"reports at {', '.join(map(str, plan.rungs))}",
         f"search     sampler {search['sampler']}, pruner {search['pruner']}, seed {config.seed}",
         f"runner     {config.runner_name()}: {config.workers()} workers of {config.lanes()} lanes",
         f"tracking   {config.table['tracking']['uri']}",

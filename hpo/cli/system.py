@@ -15,7 +15,18 @@ from hpo.cli.options import Debug
 from hpo.errors import MissingDependency, UsageError
 from hpo.listeners.mirror import DEFAULT_URI
 
-_NEEDED = ("torch", "numpy", "scipy", "scikit-learn", "optuna", "mlflow", "plotly", "safetensors", "rich", "typer")
+_NEEDED = (
+    "torch",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "optuna",
+    "mlflow",
+    "plotly",
+    "safetensors",
+    "rich",
+    "typer",
+)
 
 
 def doctor(debug: Debug = False) -> None:
@@ -54,7 +65,11 @@ def doctor(debug: Debug = False) -> None:
     writable = os.access(next(path for path in (folder, *folder.parents) if path.exists()), os.W_OK)
     line("cache", str(folder), "" if writable else f"{folder} cannot be written: set HPO_CACHE_DIR")
     free = shutil.disk_usage(Path.cwd()).free / 1e9
-    line("disk", f"{free:.1f} GB free here", "less than 1 GB: rows and journals may not fit" if free < 1 else "")
+    line(
+        "disk",
+        f"{free:.1f} GB free here",
+        "less than 1 GB: rows and journals may not fit" if free < 1 else "",
+    )
     if problems:
         raise typer.Exit(1)
 
@@ -71,6 +86,8 @@ def ui(
         raise MissingDependency("`hpo ui` needs mlflow: pip install 'mlflow<3.18'") from error
     path = uri.removeprefix("sqlite:///")
     if path != uri and not Path(path).is_file():
-        raise UsageError(f"--uri {uri}: there is no file {path} here; `hpo search` writes it in the folder it is run in")
+        raise UsageError(
+            f"--uri {uri}: there is no file {path} here; `hpo search` writes it in the folder it is run in"
+        )
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--port", str(port)]
     raise typer.Exit(subprocess.run(command, check=False).returncode)

@@ -1,6 +1,6 @@
 """A tracking store kept equal to the journal, by a process of its own.
 
-The store is a view. The mirror's process (`hpo.listeners.mlflow`) follows the journal file and brings the
+The store is a view. The mirror's process (`hpo.listeners.follower`) follows the journal file and brings the
 store up to it, so the search neither imports mlflow (over a second) nor waits for a database (milliseconds
 a call), and a store that fails costs the study nothing. What the store has already is found by its tags and
 kept, so a mirror may be killed at any moment; the next one, or `rebuild`, completes its work and writes
@@ -95,7 +95,7 @@ class Mirror:
         try:
             self._process = subprocess.Popen(
                 # -P: a file called mlflow.py in the user's folder is not what is meant.
-                [sys.executable, "-P", "-m", "hpo.listeners.mlflow", *self._command],
+                [sys.executable, "-P", "-m", "hpo.listeners.follower", *self._command],
                 bufsize=0,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

@@ -10,12 +10,20 @@ import time
 import traceback
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, SupportsFloat, cast
 
 from hpo.errors import UsageError
 from hpo.events import Outcome, TrialFinished, TrialReported
 from hpo.runners.base import Target
 from trials.spec import Config, Report, TrialSpec
+
+# What a trial may raise at the worker boundary, where it becomes a failed trial. A script that calls
+# sys.exit ends its trial, not the search; Ctrl-C is the user's.
+_RAISED = (Exception, SystemExit)
+
+
+def preload(target: Target) -> None:
+    """Nothing: the user's function is loaded where it runs."""
 
 
 class InlineRunner:
@@ -47,7 +55,9 @@ class InlineRunner:
             raise UsageError(f"objective {self.target.reference!r}: {error}") from error
         # Importing runs the user's code: whatever it raises is told as one line.
         except Exception as error:  # noqa: BLE001
-            raise UsageError(f"objective {self.target.reference!r}: {type(error).__name__}: {error}") from error
+            raise UsageError(
+                f"objective {self.target.reference!r}: {type(error).__name__}: {error}"
+            ) from error
         return ()
 
     def free(self) -> int:
@@ -75,13 +85,16 @@ class InlineRunner:
         """Close the generators; their `finally` runs."""
         for trial in trials:
             if trial in self._running:
-                _, values, _ = self._running[trial]
-                try:
-                    cast(Generator[Any], values).close()
-                except Exception:  # noqa: BLE001 - the worker boundary
-                    self._finish(trial, "failed", traceback.format_exc())
-                else:
-                    self._finish(trial, "stopped")
+                self._cut(trial, "stopped")
+
+    def _cut(self, trial: int, outcome: Outcome, error: str = "") -> None:
+        """Close the generator; if its `finally` raises, the trial has failed."""
+        try:
+            cast(Generator[Any], self._running[trial][1]).close()
+        except _RAISED:
+            self._finish(trial, "failed", traceback.format_exc())
+        else:
+            self._finish(trial, outcome, error)
 
     def _finish(self, trial: int, outcome: Outcome, error: str = "") -> None:
         self._running.pop(trial, None)
@@ -101,15 +114,14 @@ class InlineRunner:
                     self._finish(trial, "failed", "the objective ended without a report")
                 else:
                     self._finish(trial, "completed")
-            except Exception:  # noqa: BLE001 - the worker boundary: a trial that raises is a failed trial
+            except _RAISED:
                 self._finish(trial, "failed", traceback.format_exc())
             else:
                 self._last[trial] = report
                 events.append(TrialReported(report, time.time()))
                 bad = [name for name, value in report.metrics.items() if not math.isfinite(value)]
                 if bad:
-                    cast(Generator[Any], values).close()
-                    self._finish(trial, "diverged", f"{bad[0]} is {report.metrics[bad[0]]}")
+                    self._cut(trial, "diverged", f"{bad[0]} is {report.metrics[bad[0]]}")
             events.extend(self._drain())
         events.extend(self._drain())
         if not events and not self._running:
@@ -127,7 +139,8 @@ class InlineRunner:
         else:
             final = isinstance(value, _Final)
             found = value.value if final else value
-            if isinstance(found, (int, float)) and not isinstance(found, bool):
+            # Anything that turns into a float: a number of numpy's or a tensor of one element too.
+            if isinstance(found, SupportsFloat) and not isinstance(found, bool):
                 found = {self.target.options.get("metric", "val_loss"): found}
             if not isinstance(found, Mapping):
                 raise TypeError(

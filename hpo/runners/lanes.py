@@ -12,14 +12,15 @@ from hpo.errors import UsageError
 from hpo.events import Outcome, TrialFinished, TrialReported
 from hpo.runners.base import Target
 from trials.checking import check
-from trials.compiling import Compiler, Origin
+from trials.compiling import Compiler, Origin, preload_tracing
 from trials.drive import Drive, Ended
 from trials.lanes import Lanes
+from trials.names import TASKS
 from trials.program import Program, recipe
 from trials.rows import Row
 from trials.spec import Config, Report, TrialSpec
 from trials.task import Splits, Task, default_device, load_task
-from trials.train import build, load_splits
+from trials.train import build, load_splits, to_device
 
 
 def row_name(trial: int) -> str:
@@ -27,10 +28,28 @@ def row_name(trial: int) -> str:
     return f"rows/trial-{trial:05d}.safetensors"
 
 
+def preload(target: Target) -> tuple[Task, Splits] | None:
+    """What workers can share, loaded once before they are forked: a built-in task and its data, on the host.
+
+    A user's own task is loaded in each worker: its code may start threads, which a fork would lose.
+    """
+    # One thread, so that no pool of threads exists when workers are forked.
+    torch.set_num_threads(1)
+    preload_tracing(target.compile)
+    if target.reference not in TASKS:
+        return None
+    try:
+        task = load_task(target.reference, target.options, Path(target.base))
+        return task, load_splits(task, target.split_seed, torch.device("cpu"))
+    except (ValueError, TypeError, OSError):
+        # Each worker finds the same and says so.
+        return None
+
+
 class LanesRunner:
     """Trials as lanes; each structure has a program of its own, and all programs share `lanes` lanes."""
 
-    def __init__(self, target: Target, lanes: int) -> None:
+    def __init__(self, target: Target, lanes: int, loaded: tuple[Task, Splits] | None = None) -> None:
         if target.threads:
             torch.set_num_threads(target.threads)
         self.target, self.lanes = target, lanes
@@ -38,9 +57,13 @@ class LanesRunner:
             self.device = torch.device(target.device) if target.device else default_device()
             torch.zeros(1, device=self.device)
         except (RuntimeError, AssertionError) as error:
-            raise UsageError(f"device={target.device!r} cannot be used: {str(error).splitlines()[0]}") from error
+            raise UsageError(
+                f"device={target.device!r} cannot be used: {str(error).splitlines()[0]}"
+            ) from error
         self._task: Task | None = None
         self._splits: Splits | None = None
+        if loaded is not None:
+            self._task, self._splits = loaded[0], to_device(loaded[1], self.device)
         self._drives: dict[object, Drive] = {}
         self._where: dict[int, Drive] = {}
         self._ended: list[TrialFinished] = []
@@ -122,10 +145,12 @@ class LanesRunner:
             try:
                 said = drive.tick()
             except Exception:  # noqa: BLE001 - the worker boundary
-                # The lanes share one computation, so what raised concerns all of them.
+                # The lanes share one computation, so what raised concerns all of them; those that ended in
+                # this very tick too, as nobody has heard of it.
                 error = traceback.format_exc()
                 for trial in trials:
-                    drive.stop(trial)
+                    if trial in drive:
+                        drive.stop(trial)
                     self._finish(trial, "failed", error=error)
                 continue
             for one in said:

@@ -80,7 +80,8 @@ class _Nursery:
         try:
             self.process.wait(_PATIENCE)
         except subprocess.TimeoutExpired:
-            self.process.kill()
+            # The whole group: the workers are children of the nursery, and they are what does not end.
+            os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
         if self._status >= 0:
             os.close(self._status)
@@ -221,7 +222,7 @@ class ProcessesRunner:
                     if kind == "error":
                         raise RunnerError(f"a worker could not begin: {value}")
                     self._take(worker, value)
-            except (EOFError, ConnectionResetError):
+            except (EOFError, OSError):
                 self._bury(worker)
         events, self._events = self._events, []
         return events
@@ -237,6 +238,14 @@ class ProcessesRunner:
         """A dead worker's trials have failed; another takes its place."""
         if worker not in self._workers:
             return
+        try:
+            # What it said before it died still counts.
+            while worker.connection.poll(0):
+                kind, value = worker.connection.recv()
+                if kind == "events":
+                    self._take(worker, value)
+        except (EOFError, OSError):
+            pass
         said = worker.nursery.end_of(worker.number)
         for trial in sorted(worker.trials):
             error = f"the worker process died: {said}"

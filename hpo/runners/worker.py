@@ -7,7 +7,11 @@ is asked by JSON on standard input. Should the search process vanish, every work
 import importlib
 import json
 import os
+import select
+import signal
 import sys
+import threading
+import time
 import traceback
 from multiprocessing.connection import Connection
 from typing import Any
@@ -15,8 +19,10 @@ from typing import Any
 from hpo.errors import HpoError
 from hpo.runners.base import Runner, Target
 
+_GRACE = 5.0  # seconds that workers have to end by themselves when the search is gone
 
-def local(kind: str, target: Target, lanes: int) -> Runner:
+
+def local(kind: str, target: Target, lanes: int, loaded: Any = None) -> Runner:
     """The runner that a worker is."""
     if kind == "inline":
         from hpo.runners.inline import InlineRunner
@@ -24,10 +30,12 @@ def local(kind: str, target: Target, lanes: int) -> Runner:
         return InlineRunner(target, lanes)
     from hpo.runners.lanes import LanesRunner
 
-    return LanesRunner(target, lanes)
+    return LanesRunner(target, lanes, loaded)
 
 
-def serve(connection: "Connection[Any, Any]", kind: str, target: Target, lanes: int) -> None:
+def serve(
+    connection: "Connection[Any, Any]", kind: str, target: Target, lanes: int, loaded: Any = None
+) -> None:
     """Obey messages and train in between, until told to close or the search is gone.
 
     Messages are (verb, *arguments) of `Runner`; answers are ("events", …), ("answer", …) or ("error", text).
@@ -35,7 +43,7 @@ def serve(connection: "Connection[Any, Any]", kind: str, target: Target, lanes: 
     runner: Runner | None = None
     try:
         try:
-            runner = local(kind, target, lanes)
+            runner = local(kind, target, lanes, loaded)
         except HpoError as error:
             connection.send(("error", str(error)))
             return
@@ -63,9 +71,21 @@ def serve(connection: "Connection[Any, Any]", kind: str, target: Target, lanes: 
             runner.close()
 
 
+def _end_with_the_search(status: int) -> None:
+    """When the search has vanished, end what does not notice by itself: an objective in a long call."""
+    poller = select.poll()
+    poller.register(status, 0)
+    poller.poll()  # returns when the other end of the pipe is closed
+    time.sleep(_GRACE)
+    # This process is the head of a group of its own, so this reaches the workers and nobody else.
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+
+
 def _nursery() -> None:
     request = json.loads(sys.stdin.readline())
-    importlib.import_module(f"hpo.runners.{request['kind']}")
+    target = Target(**request["target"])
+    loaded = importlib.import_module(f"hpo.runners.{request['kind']}").preload(target)
     descriptors: list[int] = request["descriptors"]
     status: int = request["status"]
     numbers: dict[int, int] = {}
@@ -77,7 +97,7 @@ def _nursery() -> None:
                 for other in [*descriptors, status]:
                     if other != descriptor:
                         os.close(other)
-                serve(Connection(descriptor), request["kind"], Target(**request["target"]), request["lanes"])
+                serve(Connection(descriptor), request["kind"], target, request["lanes"], loaded)
                 code = 0
             except BaseException:  # noqa: BLE001 - the last frame of a forked process: say why, leave nothing behind
                 traceback.print_exc()
@@ -88,6 +108,7 @@ def _nursery() -> None:
         numbers[child] = number
     for descriptor in descriptors:
         os.close(descriptor)
+    threading.Thread(target=_end_with_the_search, args=(status,), daemon=True).start()
     while numbers:
         child, code = os.wait()
         if child in numbers:

@@ -62,7 +62,12 @@ SAMPLERS: dict[str, Entry] = {
     ),
     "tpe": Entry(
         _optuna("tpe"),
-        {"startup_trials": _STARTUP, "candidates": Option(24, low=1), "gamma": Option(0.1, low=0, high=1)},
+        {
+            "startup_trials": _STARTUP,
+            "candidates": Option(24, low=1),
+            "gamma": Option(0.1, low=0, high=1),
+            "multivariate": Option(False),
+        },
     ),
     "gp": Entry(_optuna("gp"), {"startup_trials": _STARTUP, "deterministic": Option(False)}),
     "cmaes": Entry(

@@ -8,11 +8,12 @@ same.
 """
 
 import math
+import sys
 import warnings
 from collections.abc import Callable, Container, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import optuna
 from optuna.distributions import (
@@ -30,54 +31,71 @@ from optuna.trial import FrozenTrial, TrialState
 from hpo.events import Event, Suggestion, TrialFinished, TrialStarted
 from hpo.history import History
 from hpo.objective import Objective
-from hpo.samplers.finals import finals, worst
+from hpo.samplers.finals import clipped, finals, worst
 from hpo.space import Choice, Domain, Float, Space
 from trials.seeding import key
 from trials.spec import Config, Value
 
 Options = Mapping[str, Any]
 
+MOST_GOOD = 25  # trials that count as good in TPE
+
 
 @dataclass(frozen=True, slots=True)
 class Method:
     """One of Optuna's samplers and how it wants a study laid out."""
 
-    # seed, options, trials with a value of their own or a stand-in, trials without
-    build: Callable[[int, Options, int, int], BaseSampler]
+    build: Callable[[int, Options, "Known"], BaseSampler]  # from a seed
     conditional: bool = False  # inactive hyperparameters are left out; otherwise they stay in their middle
     unit: bool = False  # hyperparameters are coordinates of the unit cube
     remembers: bool = False  # state is kept in attributes, and trials as they were suggested
+    clips: bool = False  # values are modelled, not their ranks
+    most: int = sys.maxsize  # finished trials to learn from: the best and the newest
 
 
-def _tpe(seed: int, options: Options, with_value: int, without: int) -> BaseSampler:
-    def count_good(n: int) -> int:
-        # As Optuna's default, but a trial without a value is never a good one.
-        return min(math.ceil(options["gamma"] * n), 25, with_value)
+@dataclass(frozen=True, slots=True)
+class Known:
+    """How many finished trials there are."""
+
+    finished: int
+    with_value: int  # or a stand-in; the others diverged or failed
+
+    def startup(self, options: Options) -> int:
+        """Optuna's `n_startup_trials`, which would count trials without a value too."""
+        return 0 if self.with_value >= max(1, options["startup_trials"]) else sys.maxsize
+
+
+def _tpe(seed: int, options: Options, known: Known) -> BaseSampler:
+    # As many good trials as Optuna's default, but never one without a value.
+    good = min(math.ceil(options["gamma"] * known.finished), MOST_GOOD, known.with_value)
 
     return TPESampler(
         seed=seed,
-        n_startup_trials=max(1, options["startup_trials"]) + without,
+        n_startup_trials=known.startup(options),
         n_ei_candidates=options["candidates"],
-        gamma=count_good,
+        gamma=lambda n: good,
         multivariate=True,
         constant_liar=True,
     )
 
 
-def _gp(seed: int, options: Options, with_value: int, without: int) -> BaseSampler:
-    startup = max(1, options["startup_trials"]) + without
-    return GPSampler(seed=seed, n_startup_trials=startup, deterministic_objective=options["deterministic"])
+def _gp(seed: int, options: Options, known: Known) -> BaseSampler:
+    return GPSampler(
+        seed=seed,
+        n_startup_trials=known.startup(options),
+        deterministic_objective=options["deterministic"],
+    )
 
 
-def _cmaes(seed: int, options: Options, with_value: int, without: int) -> BaseSampler:
+def _cmaes(seed: int, options: Options, known: Known) -> BaseSampler:
     return CmaEsSampler(
         seed=seed,
-        n_startup_trials=max(1, options["startup_trials"]),
+        n_startup_trials=known.startup(options),
         popsize=options["population_size"] or None,
     )
 
 
-def _nsga2(seed: int, options: Options, with_value: int, without: int) -> BaseSampler:
+def _nsga2(seed: int, options: Options, known: Known) -> BaseSampler:
     return NSGAIISampler(
         seed=seed,
         population_size=options["population_size"],
@@ -87,8 +105,8 @@ def _nsga2(seed: int, options: Options, with_value: int, without: int) -> BaseSa
 
 
 METHODS: dict[str, Method] = {
-    "tpe": Method(_tpe, conditional=True),
-    "gp": Method(_gp),
+    "tpe": Method(_tpe, conditional=True, most=150),
+    "gp": Method(_gp, most=250, clips=True),
     "cmaes": Method(_cmaes, unit=True, remembers=True),
     "nsga2": Method(_nsga2, remembers=True),
 }
@@ -222,18 +240,20 @@ class OptunaSampler:
             for name, domain in space.domains.items()
             if not (isinstance(domain, Choice) and len(domain.choices) == 1)
         }
-        self._groups = self._grouped()
+        self._groups = self._grouped(options.get("multivariate", False))
         self._history = History(objective)
         self._finals: dict[int, float] | None = None  # None: something finished since
         self._trials: dict[int, FrozenTrial] = {}
         self._attributes: Mapping[str, Any] = {}  # of the study
         self._asked: list[_Asked] = []
 
-    def _grouped(self) -> list[tuple[str, ...]]:
-        """Hyperparameters to suggest together: all, or those that are active under the same conditions."""
+    def _grouped(self, multivariate: bool) -> list[tuple[str, ...]]:
+        """Hyperparameters to suggest together: all; those under the same conditions; or each by itself."""
         names = [name for name in self._space.names if name in self._distributions]
         if not self._method.conditional:
             return [tuple(names)] if names else []
+        if not multivariate:
+            return [(name,) for name in names]
         conditions = [self._space.when.get(name, {}) for name in names]
         first = [conditions.index(condition) for condition in conditions]
         return [
@@ -296,6 +316,8 @@ class OptunaSampler:
         """Give every finished trial the value it counts for now."""
         if self._finals is None:
             self._finals = finals(self._history)
+            if self._method.clips:
+                self._finals = clipped(self._finals)
             penalty = worst(self._finals)
             for number, trial in self._trials.items():
                 if self._history.trials[number].state == "running":
@@ -310,12 +332,14 @@ class OptunaSampler:
     def _suggest(self, number: int) -> _Asked:
         values = self._refresh()
         trials = [self._trials[other] for other in sorted(self._trials)]
-        with_value = sum(trial.number in values for trial in trials)
-        without = sum(trial.state == TrialState.COMPLETE for trial in trials) - with_value
+        known = Known(
+            finished=sum(trial.state == TrialState.COMPLETE for trial in trials),
+            with_value=sum(trial.number in values for trial in trials),
+        )
         seed = key(self._seed, "sampler", number) % 2**32
-        sampler = self._method.build(seed, self._options, with_value, without)
+        sampler = self._method.build(seed, self._options, known)
         trial = frozen_trial(number, {}, self._distributions)
-        trials += [*(asked.trial for asked in self._asked), trial]
+        trials = [*self._learned_from(trials), *(asked.trial for asked in self._asked), trial]
         storage = Storage(trials, self._asked[-1].attributes if self._asked else self._attributes)
         study = optuna.Study(study_name="", storage=storage, sampler=sampler)
         params: dict[str, Any] = {}
@@ -333,6 +357,16 @@ class OptunaSampler:
         else:
             trial = frozen_trial(number, params, self._distributions, attributes=trial.system_attrs)
         return _Asked({**config, **self._space.fixed}, trial, storage.attributes)
+
+    def _learned_from(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
+        """All running trials; of the finished ones the best and the newest, so that asking stays cheap."""
+        finished = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+        if len(finished) <= self._method.most:
+            return trials
+        left_out = {trial.number for trial in finished[: -(self._method.most - MOST_GOOD)]}
+        best = sorted(finished, key=lambda trial: (cast(float, trial.value), trial.number))[:MOST_GOOD]
+        left_out -= {trial.number for trial in best}
+        return [trial for trial in trials if trial.number not in left_out]
 
     def _config(self, params: Mapping[str, Any]) -> dict[str, Value]:
         """The active hyperparameters of Optuna's values, as far as those go."""

@@ -71,6 +71,8 @@ class Float:
         _check_scale(self.scale, self.low, self.high)
         if not math.isfinite(self.high - self.low):
             raise UsageError(f"low={self.low!r} to high={self.high!r} is too wide a range")
+        if self.scale == "log" and math.log(self.low) == math.log(self.high):
+            raise UsageError(f"low={self.low!r} to high={self.high!r} is too narrow a range on a log scale")
 
     def __str__(self) -> str:
         return f"a number from {self.low:g} to {self.high:g}"

@@ -50,7 +50,11 @@ class ConvolutionAsMatmul(TorchFunctionMode):
     """While active, plain two-dimensional convolutions are computed by `conv2d_as_matmul`."""
 
     def __torch_function__(
-        self, func: Any, types: Iterable[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+        self,
+        func: Any,
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         """Replace `conv2d` where the replacement is exact; leave everything else alone."""
         keywords = dict(kwargs or {})

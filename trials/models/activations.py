@@ -1,6 +1,5 @@
 """Activations by name."""
 
-
 from torch import nn
 
 from trials.names import hint

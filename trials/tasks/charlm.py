@@ -18,7 +18,18 @@ from trials.spec import Config, Value
 from trials.task import Batch, Hyper, Splits
 
 # Long, plain modules, in this order, up to `characters`.
-_MODULES = ("argparse", "typing", "inspect", "subprocess", "tarfile", "datetime", "doctest", "pickle", "zipfile", "uuid")
+_MODULES = (
+    "argparse",
+    "typing",
+    "inspect",
+    "subprocess",
+    "tarfile",
+    "datetime",
+    "doctest",
+    "pickle",
+    "zipfile",
+    "uuid",
+)
 
 
 def _library_text(characters: int) -> str:
@@ -32,7 +43,7 @@ def _library_text(characters: int) -> str:
             break
     text = "".join(parts)[:characters]
     if not text:
-        raise ValueError(f"no source of the standard library in {folder}: name a file, text = \"my.txt\"")
+        raise ValueError(f'no source of the standard library in {folder}: name a file, text = "my.txt"')
     return text
 
 

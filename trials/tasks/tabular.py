@@ -83,7 +83,7 @@ class Tabular:
     def _errors(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         found = model(batch["x"])
         if self.is_classification:
-            return found, F.cross_entropy(found, batch["y"], reduction="none")
+            return found, -F.log_softmax(found, -1).gather(-1, batch["y"][:, None])[:, 0]
         return found, (found - batch["y"]).square().mean(-1)
 
     def loss(self, model: nn.Module, batch: Batch, hyper: Hyper) -> Tensor:

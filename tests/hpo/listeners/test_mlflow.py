@@ -1,4 +1,5 @@
 import contextlib
+import fcntl
 import math
 import os
 import signal
@@ -12,8 +13,8 @@ import mlflow.tracking
 import pytest
 
 from hpo.events import StudyFinished, StudyStarted, TrialFinished, TrialReported, TrialStarted
-from hpo.listeners import mlflow as process
 from hpo.listeners.mirror import Mirror, MirrorError, rebuild
+from hpo.listeners.mlflow import Store
 from hpo.listeners.rates import rate_curve
 from hpo.listeners.runs import Runs, valid_name
 from hpo.store import Journal
@@ -183,7 +184,7 @@ def folded(events, ending=None):
 
 def write(runs, file="mlflow.db", calls=10**9):
     """What the mirror's process does, in this one; how many calls to the store it took."""
-    store = process._Store(f"sqlite:///{os.path.abspath(file)}", "hpo")  # MLflow keeps stores by name
+    store = Store(f"sqlite:///{os.path.abspath(file)}", "hpo")  # MLflow keeps stores by name
     store._client = mortal = Mortal(store._client, calls)
     with contextlib.suppress(Killed):
         store.take_up(runs)
@@ -273,9 +274,24 @@ def test_a_store_that_fails_costs_one_warning_and_can_be_filled_later(folder, ca
     assert len(said) == 1
     assert said[0].startswith("MLflow: ")
     assert "/dev/null" in said[0]
-    rebuild(path, URI)
+    write(folded(events))
     assert len(contents()["runs"]) == 4
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_mirror_that_waits_for_another_ends_with_its_search(folder):
+    path = sample.journal(folder, sample.events(2, rungs=2))
+    with (folder / ".mirror.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        said = []
+        mirror = Mirror(URI, path, warn=said.append)
+        mirror.start()
+        mirror._process.stdin.close()
+        mirror._look(60.0)
+        mirror._look(60.0)
+        assert not mirror.close()
+    assert "another mirror of this study is at work" in said[0]
+    assert not os.path.exists("mlflow.db")
 
 
 def test_a_damaged_journal_is_told_by_its_line(folder):

@@ -1,0 +1,56 @@
+# Needs Python 3.11 or later, and nothing else: `make search` and `make test` set up everything from nothing.
+PYTHON ?= python3.11
+ifeq (, $(shell command -v $(PYTHON) 2>/dev/null))
+PYTHON := python3
+endif
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+BENCH_READY := $(VENV)/.ready-bench
+
+.DEFAULT_GOAL := help
+.PHONY: help setup search test check format bench clean
+
+help:
+	@echo "make search   set up, then find the best configuration for the digits convnet"
+	@echo "make test     set up, then run the tests"
+	@echo "make check    lint, format and types"
+	@echo "make format   format the code and mend what the linter can"
+	@echo "make bench    set up the peers too, and measure against them (half an hour)"
+	@echo "make clean    remove the environment and caches; studies stay"
+
+setup: $(READY)
+
+# pip of the environment itself, so that an old one outside does not matter.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed, $(PYTHON) is %d.%d: make PYTHON=python3.11" % sys.version_info[:2])'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt "torch==2.13.0"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $(READY)
+
+$(BENCH_READY): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,bench]"
+	@touch $(BENCH_READY)
+
+search: $(READY)
+	$(BIN)/hpo search digits
+
+test: $(READY)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+check: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(BENCH_READY)
+	$(BIN)/python -m tests.bench.trials
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,56 @@
+"""What every test shares: a cache of its own, one thread a process, the command line in this process."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+# Before anything is imported that reads them; workers of pytest-xdist and processes of tests inherit them.
+os.environ.setdefault("HPO_CACHE_DIR", tempfile.mkdtemp(prefix="hpo-test-cache-"))
+for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+SAMPLE = Path(__file__).parent / "objectives_sample.py"
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Said]
+
+
+@pytest.fixture
+def command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Command:
+    """`hpo` with these words, in this process, in a folder of its own."""
+    from hpo.cli.main import main
+
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: object) -> Said:
+        monkeypatch.setattr(sys, "argv", ["hpo", *map(str, words)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr()
+        return Said(int(ended.value.code or 0), said.out, said.err)
+
+    return run
+
+
+@pytest.fixture
+def sample() -> Callable[[str], str]:
+    """The name under which an object of tests/objectives_sample.py is searched."""
+    return lambda name: f"{SAMPLE}:{name}"

@@ -1,0 +1,119 @@
+"""The laws of pruners, over the whole table."""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hpo import codec
+from hpo.events import Event, TrialFinished, TrialReported, TrialStarted
+from hpo.objective import Objective
+from hpo.pruners.base import PRUNERS, Pruner, build
+from hpo.space import Float, Space
+from tests.hpo_strategies import BUDGET, Play, actions
+from trials.seeding import stream
+
+OPTIONS = {"median": {"startup_trials": 1}, "asha": {"eta": 2}}
+SPACE = Space({"lr": Float(0, 1)})
+
+law = settings(max_examples=60, derandomize=True, deadline=None)
+goals = st.sampled_from(["min", "max"])
+over_table = pytest.mark.parametrize("name", PRUNERS)
+
+
+def fresh(name: str, objective: Objective, events: Sequence[Event] = ()) -> Pruner:
+    pruner = build(name, objective, OPTIONS.get(name))
+    for event in events:
+        pruner.tell(event)
+    return pruner
+
+
+def played(
+    script: list[tuple[str, float]], hear: Callable[[Event], None] = lambda event: None
+) -> list[Event]:
+    """A study whose trials go on whatever the pruner says."""
+    return Play(SPACE, lambda n: [SPACE.sample(stream(n))] * n, hear).run(script)
+
+
+def trials(events: Sequence[Event]) -> list[int]:
+    return [event.spec.trial for event in events if isinstance(event, TrialStarted)]
+
+
+@over_table
+@law
+@given(script=actions, goal=goals)
+def test_replaying_gives_the_same_verdicts_and_asking_changes_nothing(name, script, goal) -> None:
+    objective = Objective("val_loss", goal)
+    asked = fresh(name, objective)
+
+    def hear(event: Event) -> None:
+        asked.tell(event)
+        for trial in range(3):
+            asked.keep(trial)
+            asked.reason(trial)
+
+    events = played(script, hear)
+    replayed = fresh(name, objective, [codec.decode(codec.encode(event)) for event in events])
+    for trial in trials(events):
+        assert asked.keep(trial) == asked.keep(trial) == replayed.keep(trial)
+        assert asked.reason(trial) == replayed.reason(trial)
+        assert asked.keep(trial) == (asked.reason(trial) == "")
+
+
+@over_table
+@law
+@given(script=actions, goal=goals)
+def test_the_best_trial_at_every_rung_it_reached_is_never_stopped(name, script, goal) -> None:
+    objective = Objective("val_loss", goal)
+    events = played(script)
+    pruner = fresh(name, objective, events)
+    values: dict[int, dict[int, float]] = defaultdict(dict)
+    for event in events:
+        if isinstance(event, TrialReported):
+            report = event.report
+            values[report.spent][report.trial] = objective.value(report.metrics)
+    for trial in trials(events):
+        reached = [at_rung for at_rung in values.values() if trial in at_rung]
+        if all(at_rung[trial] == min(at_rung.values()) for at_rung in reached):
+            assert pruner.keep(trial)
+
+
+@over_table
+@law
+@given(script=actions)
+def test_a_verdict_comes_with_a_report_before_the_end_and_is_not_taken_back(name, script) -> None:
+    pruner = fresh(name, Objective())
+    stopped: set[int] = set()
+    for event in played(script):
+        before = {trial for trial in range(100) if not pruner.keep(trial)}
+        assert before == stopped
+        pruner.tell(event)
+        after = {trial for trial in range(100) if not pruner.keep(trial)}
+        assert stopped <= after
+        if after > stopped:
+            assert isinstance(event, TrialReported)
+            assert after - stopped == {event.report.trial}
+            assert event.report.spent < BUDGET
+        stopped = after
+
+
+@over_table
+def test_a_trial_without_the_metric_is_left_alone(name: str) -> None:
+    def hear(event: Event) -> None:
+        pruner.tell(event)
+
+    pruner = fresh(name, Objective())
+    played([("start", 0), ("complete", 0.1), ("start", 0), ("complete", 0.2)], hear)
+    play = Play(SPACE, lambda n: [{"lr": 0.5}] * n, hear, metric="train_loss", started=2)
+    play.run([("start", 0), ("report", 1.0), ("report", 1.0), ("report", 1.0)])
+    assert pruner.keep(2)
+
+
+@over_table
+@pytest.mark.parametrize("outcome", ["diverged", "failed"])
+def test_trials_that_ended_badly_do_not_end_others(name: str, outcome) -> None:
+    events = played([("start", 0.0), ("report", 0.0)] + [("batch", 0.0)] * 10)
+    ended = [TrialFinished(trial, outcome, 0.0) for trial in trials(events)[1:]]
+    assert fresh(name, Objective(), [*events, *ended]).keep(0)

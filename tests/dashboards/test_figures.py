@@ -1,0 +1,154 @@
+import math
+
+import numpy as np
+import pytest
+
+from dashboards import theme
+from dashboards.figures.curves import curves
+from dashboards.figures.importance import importance
+from dashboards.figures.parallel import parallel
+from dashboards.figures.progress import progress
+from dashboards.figures.schedules import schedules
+from dashboards.figures.table import table
+from dashboards.load import fold
+from hpo.events import TrialFinished, TrialReported, TrialStarted
+from tests import events_sample as sample
+from trials.spec import Report
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    return fold(list(sample.events(32)), tmp_path_factory.mktemp("study"))
+
+
+def made(trials, tmp_path, **changes):
+    """A study of completed trials, from pairs of a config and a value."""
+    events = [sample.start(1.0, **changes)]
+    for number, (config, value) in enumerate(trials):
+        events.append(TrialStarted(sample.spec(number, config, rungs=1), 2.0))
+        events.append(TrialReported(Report(number, 500, 500, 1.0, {"val_loss": value}), 3.0 + number))
+        events.append(TrialFinished(number, "completed", 3.5 + number))
+    return fold(events, tmp_path)
+
+
+def trace(figure, name):
+    return next(one for one in figure.data if one.name == name)
+
+
+def test_the_stair_of_progress_never_rises_and_ends_where_the_study_is(study):
+    stair = trace(progress(study), "best so far")
+    assert list(stair.y) == sorted(stair.y, reverse=True)
+    assert stair.x[-1] == study.history.spent
+    assert stair.y[-1] == pytest.approx(study.value(study.best))
+
+
+def test_the_stair_of_a_metric_to_maximise_never_falls(tmp_path):
+    events = list(sample.events(32, metric={"name": "val_accuracy", "goal": "max"}))
+    stair = trace(progress(fold(events, tmp_path)), "best so far")
+    assert list(stair.y) == sorted(stair.y)
+
+
+def test_every_report_is_on_a_curve_once(study):
+    points = sum(sum(value is not None for value in one.x) for one in curves(study).data)
+    assert points == sum(len(trial.reports) for trial in study.history.trials.values())
+
+
+def test_stopped_curves_are_fainter_than_completed_ones(study):
+    drawn = curves(study)
+    assert trace(drawn, "stopped").opacity < trace(drawn, "completed").opacity < trace(drawn, "best").opacity
+
+
+def test_schedules_are_those_of_the_best_trials(study):
+    drawn = schedules(study)
+    names = [one.name for one in drawn.data if one.showlegend is not False]
+    assert names == [f"trial {trial.spec.trial}" for trial in study.ranked()[: len(names)]]
+    assert len(names) == 5
+
+
+def test_parallel_lines_meet_every_axis_and_mark_what_is_inactive(study):
+    drawn = parallel(study)
+    axes = [note.text for note in drawn.layout.annotations if note.text.startswith("<b>")]
+    assert axes == [f"<b>{name}</b>" for name in [*study.searched(), "val_loss"]]
+    at = axes.index("<b>momentum</b>")
+    for one in drawn.data:
+        heights = np.array([np.nan if height is None else height for height in one.y], dtype=float)
+        numbers = np.array(one.customdata)
+        for number in set(numbers.tolist()):
+            line = heights[numbers == number]
+            is_inactive = "momentum" not in study.history.trials[number].spec.config
+            assert (line[at] < 0) == is_inactive
+            assert 0 <= line[len(axes) - 1] <= 1
+
+
+def test_parallel_axes_are_logarithmic_where_the_space_is(study, tmp_path):
+    drawn = parallel(made([({"lr": 1e-4}, 1.0), ({"lr": 1e-2}, 2.0), ({"lr": 1e-1}, 3.0)], tmp_path))
+    heights = {one.customdata[0]: one.y[0] for one in drawn.data}
+    assert heights == pytest.approx({0: 0.0, 1: 2 / 3, 2: 1.0})
+
+
+def test_parallel_axes_take_values_that_the_space_does_not_know(tmp_path):
+    trials = [
+        ({"lr": 5.0, "flag": True, "n": 3, "kind": "a"}, 1.0),
+        ({"lr": 1e-9, "flag": False, "n": 9}, 2.0),
+    ]
+    drawn = parallel(made(trials, tmp_path))
+    for one in drawn.data:
+        assert all(height is None or -0.2 < height <= 1 for height in one.y)
+
+
+def test_a_large_space_shows_the_axes_that_matter(tmp_path):
+    space = {f"x{index}": {"low": 0.0, "high": 1.0} for index in range(40)}
+    config = dict.fromkeys(space, 0.5)
+    drawn = parallel(made([(config, 1.0), (config, 2.0)], tmp_path, space=space), order=["x37", "x38"])
+    names = [note.text for note in drawn.layout.annotations if note.text.startswith("<b>")]
+    assert len(names) == 15
+    assert names[-3:] == ["<b>x37</b>", "<b>x38</b>", "<b>val_loss</b>"]
+
+
+def test_importance_is_drawn_largest_on_top():
+    drawn = importance({"lr": 0.7, "<width>": 0.2, "momentum": 0.1})
+    assert list(drawn.data[0].y) == ["momentum", "&lt;width&gt;", "lr"]
+    assert list(drawn.data[0].text) == ["10%", "20%", "70%"]
+    assert importance({}) is None
+
+
+def test_the_table_has_a_row_for_every_trial_best_first(study):
+    html = table(study)
+    rows = html.split("<tr")[2:]
+    assert len(rows) == 32
+    assert f'data-trial="{study.best.spec.trial}" class="best"' in rows[0]
+    assert html.count('data-state="failed"') == 1
+    assert "nan" in html
+
+
+def test_everything_from_elsewhere_is_escaped(tmp_path):
+    evil = "<img src=x onerror=alert(1)>&"
+    trials = [({evil: evil, "lr": 0.1}, 1.0), ({evil: "b", "lr": 0.2}, 2.0)]
+    found = made(trials, tmp_path, space={evil: {"choice": [evil, "b"]}}, name=evil)
+    for draw in (progress, curves, parallel, schedules):
+        drawn = draw(found)
+        assert drawn is None or "<img" not in drawn.to_json()
+    assert "<img" not in table(found)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [[math.nan], [math.inf, -math.inf], [0.0], [1e300, -1e300, 0.0], [5e-324, 1.0], [1.7e308, -1.7e308]],
+)
+def test_extreme_values_are_drawn_or_left_out(tmp_path, values):
+    found = made([({"lr": 0.01 * (index + 1)}, value) for index, value in enumerate(values)], tmp_path)
+    for draw in (progress, curves, parallel, schedules):
+        drawn = draw(found)
+        if drawn is not None:
+            assert "NaN" not in drawn.to_json()
+            assert "Infinity" not in drawn.to_json()
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(1e-4, 1e-1), (0.04, 1.5), (1.0, 1.1), (5e-324, 1.0), (1e-300, 1e300), (3.0, 7.0)]
+)
+def test_round_numbers_lie_between_the_ends(low, high):
+    ticks = theme.decades(low, high)
+    assert ticks == sorted(ticks)
+    assert all(low * 0.999 <= tick <= high * 1.001 for tick in ticks)
+    assert len(ticks) <= 12

@@ -1,0 +1,167 @@
+import html.parser
+import json
+import math
+import subprocess
+import sys
+
+import pytest
+
+from dashboards.load import fold
+from dashboards.report import render, write
+from hpo.errors import JournalError
+from hpo.events import StudyFinished, TrialFinished, TrialReported, TrialStarted
+from tests import events_sample as sample
+from trials.spec import Report
+
+EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)> $x$ %{y} \u2028 [b]"
+
+
+class Page(html.parser.HTMLParser):
+    """The elements of a page, its scripts' contents and its text."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.elements, self.figures, self.sources, self.text = [], {}, [], ""
+        self._open = []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append(tag)
+        self._open = (tag, dict(attrs))
+        self.sources += [value for name, value in attrs if name in ("src", "href")]
+
+    def handle_endtag(self, tag):
+        self._open = ("", {})
+
+    def handle_data(self, data):
+        tag, attributes = self._open or ("", {})
+        if tag == "script" and "data-figure" in attributes:
+            self.figures[attributes["data-figure"]] = json.loads(data)
+        elif tag not in ("script", "style"):
+            self.text += data + " "
+
+
+def study_of(events, tmp_path):
+    return fold(list(events), tmp_path)
+
+
+def test_the_report_is_one_file_that_loads_nothing(tmp_path):
+    sample.journal(tmp_path, sample.events(12))
+    out = write(tmp_path, tmp_path / "new" / "report.html")
+    page = Page(out.read_text(encoding="utf-8"))
+    assert page.sources == ["data:,"]
+    assert "Content-Security-Policy" in out.read_text(encoding="utf-8")
+    assert 4e6 < out.stat().st_size < 8e6
+    assert list(out.parent.iterdir()) == [out]
+
+
+def test_the_report_shows_what_was_found(tmp_path):
+    study = study_of(sample.events(12), tmp_path)
+    page = Page(render(study))
+    assert set(page.figures) == {"progress", "curves", "schedules", "importance", "parallel"}
+    for text in (
+        "digits",
+        "Lower val_loss is better",
+        "32 trials have ended",
+        "test_accuracy",
+        "0.9778",
+        "c6f0692",
+    ):
+        assert text in " ".join(page.text.split())
+    assert f"trial {study.best.spec.trial}" in page.text
+    assert "hpo export digits --trial" in page.text
+
+
+def test_a_test_split_that_was_not_read_is_said(tmp_path):
+    events = [event for event in sample.events(6) if not isinstance(event, StudyFinished)]
+    page = Page(render(study_of(events, tmp_path)))
+    assert "not read" in page.text
+    assert "not finished" in page.text
+
+
+@pytest.mark.parametrize("count", [0, 1, 40])
+def test_a_study_cut_off_anywhere_has_a_report(tmp_path, count):
+    events = list(sample.events(8, rungs=4))
+    page = Page(render(study_of(events[:count], tmp_path)))
+    assert page.elements.count("html") == 1
+
+
+def test_a_study_whose_trials_all_failed_says_why(tmp_path):
+    events = [sample.start(1.0)]
+    for number in range(25):
+        events.append(TrialStarted(sample.spec(number, {"lr": 0.1}), 2.0))
+        events.append(TrialFinished(number, "failed", 3.0, error=sample.TRACEBACK))
+    page = Page(render(study_of(events, tmp_path)))
+    assert page.figures == {}
+    assert "No trial has a result" in page.text
+    assert "ValueError: <script>alert('trial')</script>" in page.text
+    assert "5 more are in the journal" in page.text
+
+
+def test_nothing_from_elsewhere_becomes_part_of_the_page(tmp_path):
+    events = [
+        sample.start(
+            1.0,
+            name=EVIL,
+            task=EVIL,
+            metric={"name": EVIL, "goal": "max"},
+            space={EVIL: {"choice": [EVIL, "b"]}},
+        )
+    ]
+    for number in range(6):
+        config = {EVIL: EVIL if number % 2 else "b", "lr": 0.1}
+        events.append(TrialStarted(sample.spec(number, config), 2.0))
+        events.append(TrialReported(Report(number, 50, 50, 0.1, {EVIL: number + 0.5}), 3.0))
+        outcome = "failed" if number == 5 else "completed"
+        events.append(TrialFinished(number, outcome, 4.0 + number, error=EVIL if number == 5 else ""))
+    events.append(StudyFinished(EVIL, 20.0, 4, {EVIL: 1.0}))
+    plain = Page(render(study_of(sample.events(6), tmp_path)))
+    page = Page(render(study_of(events, tmp_path)))
+    assert "img" not in page.elements
+    assert page.elements.count("script") == len(page.figures) + 2
+    assert plain.elements.count("script") == len(plain.figures) + 2
+    assert "alert(1)" in page.text
+
+
+def test_numbers_that_are_not_finite_are_shown_and_not_drawn(tmp_path):
+    events = [sample.start(1.0)]
+    for number, value in enumerate([math.nan, math.inf, -math.inf, 1.0]):
+        events.append(TrialStarted(sample.spec(number, {"lr": 0.1}, rungs=1), 2.0))
+        events.append(TrialReported(Report(number, 500, 500, math.nan, {"val_loss": value}), 3.0))
+        events.append(TrialFinished(number, "completed", 4.0))
+    events.append(StudyFinished("over", 5.0, 3, {"test_loss": math.inf}))
+    page = Page(render(study_of(events, tmp_path)))
+    assert "nan" in page.text
+    assert "inf" in page.text
+
+
+def test_a_thousand_trials_fit_on_the_page(tmp_path, monkeypatch):
+    # The estimate is tested where it is made, and takes seconds here.
+    monkeypatch.setattr("dashboards.report.importance_of", lambda study: {"lr": 0.9, "width": 0.1})
+    page = render(study_of(sample.events(1000, lanes=16), tmp_path))
+    assert page.count("<tr data-trial") == 1000
+    assert len(page) < 9e6
+
+
+def test_a_report_is_replaced_whole(tmp_path):
+    sample.journal(tmp_path, sample.events(3))
+    out = tmp_path / "report.html"
+    out.write_text("old")
+    reader = out.open()
+    write(tmp_path / "journal.jsonl", out)
+    assert reader.read() == "old"
+    reader.close()
+    assert out.read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_a_missing_study_writes_nothing(tmp_path):
+    with pytest.raises(JournalError):
+        write(tmp_path, tmp_path / "report.html")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_drawing_loads_no_trainer_and_no_tracker():
+    heavy = ("torch", "mlflow", "ray", "optuna")
+    code = f"import dashboards.report, sys; print([name for name in {heavy} if name in sys.modules])"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == "[]\n"
