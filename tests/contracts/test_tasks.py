@@ -328,6 +328,6 @@ def test_digits_are_moved_by_at_most_a_pixel_and_only_the_share_asked_for():
     )  # (9, B, 1, 8, 8)
     fits = (moves == moved).flatten(2).all(-1)  # (9, B)
     assert (fits.sum(0) == 1).all()
-    # 0.9 drawn to be moved, a ninth of those to where they are: 0.8 of 400, four standard deviations each way.
+    # 0.9 drawn to be moved, a ninth of those to where they are: 0.8 of 400, give or take four deviations.
     assert 288 <= int((~fits[4]).sum()) <= 352
     assert (fits.sum(1) > 0).all()

@@ -18,7 +18,10 @@ class ConvNet(nn.Module):
         half = (size + 1) // 2
 
         def block(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
-            layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1)]
+            # Normalisation takes a bias away again: its gradient is rounding noise, which AdamW turns
+            # into steps of full size.
+            bias = norm == "none"
+            layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=bias)]
             if norm == "batch":
                 layers.append(nn.BatchNorm2d(outputs))
             return [*layers, activation(act)]
