@@ -88,8 +88,9 @@ def decode(line: str | bytes) -> Event:
             )
     try:
         if kind is TrialStarted:
-            spec = dict(fields["spec"])
-            fields["spec"] = TrialSpec(**{**spec, "rungs": tuple(spec["rungs"])})
+            spec = cast(dict[str, Any], fields["spec"])
+            spec["rungs"] = tuple(spec["rungs"])
+            fields["spec"] = TrialSpec(**spec)
         elif kind is TrialReported:
             fields["report"] = Report(**fields["report"])
         return kind(**fields)

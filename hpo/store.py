@@ -1,7 +1,7 @@
 """Where truth lives: an append-only file of events with one writer.
 
-A line is on the disk before anything acts on it. A process killed while writing leaves at most one torn line at
-the end, which is dropped; anything else that cannot be read is an error that names the line.
+A line is on the disk before anything acts on it. A process killed while writing leaves at most one torn
+line at the end, which is dropped; anything else that cannot be read is an error that names the line.
 """
 
 import fcntl

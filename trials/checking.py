@@ -69,6 +69,6 @@ def _refuse_unread(names: Iterable[str], read: set[str], task: Task) -> None:
         near = get_close_matches(name, sorted(known.union(*optimizers.values())), n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise ValueError(
-            f"unknown hyperparameter {name!r}: neither the task nor its optimizer or schedule reads it; {hint}"
-            f"known: {', '.join(sorted(known))}"
+            f"unknown hyperparameter {name!r}: neither the task nor its optimizer or schedule reads it; "
+            f"{hint}known: {', '.join(sorted(known))}"
         )

@@ -1,9 +1,9 @@
 """When a program's step is compiled, and where compiled steps are kept.
 
-The eager step runs at once. Compiling ahead of time to a package costs 10 to 25 s on a core, loading one 2 ms, so a program is compiled
-in a process of its own while training goes on, and only when the steps still to come repay it; a later study finds the
-package in the cache folder. A package is named by the digest of the traced step, its shapes, the versions and the processor:
-code that changed never meets an old package.
+The eager step runs at once. Compiling ahead of time to a package costs 10 to 25 s on a core, loading one 2
+ms, so a program is compiled in a process of its own while training goes on, and only when the steps still
+to come repay it; a later study finds the package in the cache folder. A package is named by the digest of
+the traced step, its shapes, the versions and the processor: code that changed never meets an old package.
 
 Packages are native code, so the cache folder must belong to this user and be writable by nobody else.
 """
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 Mode = Literal["auto", "never", "always"]
 
-# Rows of one compiled call. On a CPU 4, 8 and 16 rows cost the same per trial (0.49, 0.51, 0.47 ms for the digits convnet), and
-# narrow calls waste less when few lanes are running.
+# Rows of one compiled call. On a CPU 4, 8 and 16 rows cost the same per trial (0.49, 0.51, 0.47 ms for the
+# digits convnet), and narrow calls waste less when few lanes are running.
 WIDTH = 4
 _COST_SECONDS = 20.0  # of a compilation, until one was measured here
 _GAIN = 0.5  # share of the eager time that compiling saves: measured 0.55 to 0.7 for convnets and MLPs
@@ -140,8 +140,9 @@ class _Plan:
 class Compiler:
     """Chooses the step of each program: eager, or compiled where it pays.
 
-    `expected_steps` is how many trial-steps the study may still ask of this process; a program's share of them is guessed from
-    its share so far. `notice` gets a line when something the user may care about happens.
+    `expected_steps` is how many trial-steps the study may still ask of this process; a program's share of
+    them is guessed from its share so far. `notice` gets a line when something the user may care about
+    happens.
     """
 
     def __init__(
@@ -163,8 +164,8 @@ class Compiler:
         self._done_steps = 0
         if self.mode != "never" and not _private(self._folder):
             warnings.warn(
-                f"{self._folder} may be written by other users: compiled programs are neither loaded nor kept. "
-                "Remove it, or set HPO_CACHE_DIR to a folder of yours",
+                f"{self._folder} may be written by other users: compiled programs are neither loaded nor "
+                "kept. Remove it, or set HPO_CACHE_DIR to a folder of yours",
                 stacklevel=2,
             )
             self.mode = "never"

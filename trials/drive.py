@@ -1,7 +1,8 @@
 """Obey the tuners of all lanes, tick by tick; report at rungs; count position and spent.
 
-The only place that copies rows on a tuner's behalf. Each tick every lane runs what its tuner last wished for; a tick is cut short where some
-lane reaches the end of a segment, an evaluation or a rung, so none of these need be a multiple of it.
+The only place that copies rows on a tuner's behalf. Each tick every lane runs what its tuner last wished
+for; a tick is cut short where some lane reaches the end of a segment, an evaluation or a rung, so none of
+these need be a multiple of it.
 """
 
 import math
@@ -208,7 +209,8 @@ class Drive:
             while self._at_eval(course):
                 course.val_losses.append(metrics[trial].get("val_loss", math.nan))
             if self._at_rung(course):
-                # Where nothing was kept since the last report, the kept row's loss on the batch that follows it.
+                # Where nothing was kept since the last report, the kept row's loss on the batch that
+                # follows it.
                 losses = np.concatenate(course.since_report or [course.losses[0][:1]])
                 course.since_report = []
                 found = kept[trial] if course.is_probing else metrics[trial]
@@ -260,7 +262,8 @@ class Drive:
         )
         if course.is_probing:
             course.ends.append(self.lanes.read(trial))
-            # Back to where the probe began: the step is part of the row, so the next segment sees the same batches.
+            # Back to where the probe began: the step is part of the row, so the next segment sees the same
+            # batches.
             self.lanes.write(trial, self._marked(trial))
         course.at += 1
         if course.at < len(course.segments):

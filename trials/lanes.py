@@ -1,7 +1,7 @@
 """K trials of one program, every lane at its own step.
 
-Running lanes are always the first rows: the last one moves into the place of one that leaves, so nothing is computed for
-empty lanes in eager mode, and a compiled step of a fixed width runs over the rows in pieces.
+Running lanes are always the first rows: the last one moves into the place of one that leaves, so nothing is
+computed for empty lanes in eager mode, and a compiled step of a fixed width runs over the rows in pieces.
 """
 
 from collections.abc import Mapping
@@ -104,7 +104,7 @@ class Lanes:
         self._write(trial, row)
 
     def copy(self, source: int, target: int) -> None:
-        """Overwrite the target trial's row with the source's; each keeps its own hyperparameters and streams."""
+        """Overwrite the target's row with the source's; each keeps its hyperparameters and streams."""
         a, b = self._order.index(source), self._order.index(target)
         for tensor in (self._block.weights, self._block.buffers, self._block.state, self._block.step):
             tensor[b].copy_(tensor[a])

@@ -24,7 +24,8 @@ def hint(name: str, known: Iterable[str]) -> str:
     return (f"; did you mean {near[0]!r}?" if near else ";") + f" known: {', '.join(names)}"
 
 
-# Built-in tasks: name -> (module:class, keyword arguments). A study file of the same name lies in trials/tasks.
+# Built-in tasks: name -> (module:class, keyword arguments). A study file of the same name lies in
+# trials/tasks.
 TASKS: dict[str, tuple[str, dict[str, Value]]] = {
     "digits": ("trials.tasks.digits:Digits", {}),
     "tabular": ("trials.tasks.tabular:Tabular", {"data": "breast_cancer"}),
@@ -55,7 +56,8 @@ def load_object(reference: str, base: Path | None = None) -> Any:
         module = sys.modules.get(module_name)
         if module is None:
             found = importlib.util.spec_from_file_location(module_name, path)
-            assert found is not None and found.loader is not None
+            assert found is not None
+            assert found.loader is not None
             module = importlib.util.module_from_spec(found)
             sys.modules[module_name] = module
             sys.path.insert(0, str(path.parent))

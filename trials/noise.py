@@ -1,7 +1,9 @@
-"""Random numbers inside a compiled step: a function of (lane key, step, call, position), never of a generator.
+"""Random numbers inside a compiled step: a function of (lane key, step, call, position), never of a
+generator.
 
-Dropout and augmentation of a trial must not depend on its lane, its neighbours, or the moment it was admitted, and
-must rewind with the row. A counter-based hash gives that with integer arithmetic that compiles.
+Dropout and augmentation of a trial must not depend on its lane, its neighbours, or the moment it was
+admitted, and must rewind with the row. A counter-based hash gives that with integer arithmetic that
+compiles.
 """
 
 import math
@@ -11,7 +13,6 @@ from contextvars import ContextVar
 
 import torch
 from torch import Tensor, nn
-
 
 _MASK = 0xFFFFFFFF
 
@@ -50,7 +51,8 @@ def noise(key: Tensor | None, hyper: Mapping[str, Tensor]) -> Iterator[None]:
 
 
 def uniform(*shape: int) -> Tensor:
-    """Float32 tensor of this shape, uniform in [0, 1), of the running lane and step; each call has its own stream.
+    """Float32 tensor of this shape, uniform in [0, 1), of the running lane and step; each call has its own
+    stream.
 
     Raises:
         RuntimeError: called outside a training step.

@@ -1,7 +1,7 @@
 """Config -> program; the step and the evaluation of K lanes.
 
-What shapes the computation (whole numbers, words, switches) is the structure; trials of equal structure share a program. Floats are
-tensors the program reads, one per lane, so a new value compiles nothing.
+What shapes the computation (whole numbers, words, switches) is the structure; trials of equal structure
+share a program. Floats are tensors the program reads, one per lane, so a new value compiles nothing.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -291,8 +291,8 @@ class Program:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """(K, P) gradients, (K,) losses, (K, Q) buffers.
 
-        A lane's loss depends on its own row alone, so the gradient of the sum is every lane's gradient: only the forward pass
-        needs `vmap`, and the backward pass is plain autograd.
+        A lane's loss depends on its own row alone, so the gradient of the sum is every lane's gradient:
+        only the forward pass needs `vmap`, and the backward pass is plain autograd.
         """
         with torch.enable_grad():
             named = {
@@ -345,7 +345,7 @@ class Program:
         return tuple(self.splits.train.values())
 
     def traced(self, lanes: int) -> "torch.fx.GraphModule":
-        """The step of this many lanes as a flat graph of plain operations, convolutions in their fast form."""
+        """The step of this many lanes as a flat graph, convolutions in their fast form."""
         from torch.fx.experimental.proxy_tensor import make_fx
 
         block = self.block(lanes)

@@ -1,6 +1,7 @@
 """A module's weights and buffers as one row of numbers, and back; a row on disk.
 
-A row is everything one trial is between two steps. Saving writes safetensors and renames, so a file is whole or absent.
+A row is everything one trial is between two steps. Saving writes safetensors and renames, so a file is
+whole or absent.
 """
 
 import json

@@ -1,4 +1,5 @@
-"""What a user writes: data, model, loss, metrics. A task gets lanes, per-lane hyperparameters and online rates.
+"""What a user writes: data, model, loss, metrics. A task gets lanes, per-lane hyperparameters and online
+rates.
 
 class Moons(Task):
     def data(self, split_seed): return Splits(train={"x": ..., "y": ...}, val=..., test=...)
@@ -47,9 +48,10 @@ class Splits:
 class Task(Protocol):
     """Data, model, loss and metrics of one learning problem.
 
-    Optional attributes: `defaults`, values of hyperparameters a study leaves out; `structure`, names of float
-    hyperparameters that `model` needs (each value is then a program of its own); `groups`, weight group name ->
-    prefixes of weight names, so that the float hyperparameter `lr_ratio_NAME` scales the group's rate.
+    Optional attributes: `defaults`, values of hyperparameters a study leaves out; `structure`, names of
+    float hyperparameters that `model` needs (each value is then a program of its own); `groups`, weight
+    group name -> prefixes of weight names, so that the float hyperparameter `lr_ratio_NAME` scales the
+    group's rate.
     """
 
     def data(self, split_seed: int) -> Splits:

@@ -90,7 +90,7 @@ def _schedule(config: StudyConfig, trial: Trial) -> str:
     return json.dumps(table, indent=1) + "\n"
 
 
-_TASK_SCRIPT = '''"""Trial {number} of study {name!r}: trains it again, with the same seed, split and schedule.
+_TASK_SCRIPT = '''"""Trial {number} of study {name!r}: trains it again, with the same seed, split, schedule.
 
 Needs this project installed. Run it in the folder that the task's name is looked up in: {base}
 """
@@ -121,7 +121,7 @@ if __name__ == "__main__":
         print(f"step {{report.step:>6}}  lr {{lr:.3g}}  {{metrics}}")
 '''
 
-_FUNCTION_SCRIPT = '''"""Trial {number} of study {name!r}: calls the objective again with the same config and seed."""
+_FUNCTION_SCRIPT = '''"""Trial {number} of study {name!r}: calls the objective again, same config and seed."""
 
 from pathlib import Path
 

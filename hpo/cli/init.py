@@ -43,7 +43,10 @@ trials = 32                           # also: total_steps, seconds, target, no_i
 uri = "sqlite:///mlflow.db"           # `hpo ui` shows it; "none" for no tracking
 """
 
-_TASK = '''"""The task of {name}.toml: two moons told apart by a small network. Replace the data and the model by yours."""
+_TASK = '''"""The task of {name}.toml: two moons told apart by a small network.
+
+Replace the data and the model by yours.
+"""
 
 import math
 
@@ -75,7 +78,8 @@ class Task:
     def model(self, config):
         """A fresh model from whole numbers and words; floats are not here."""
         width = config["width"]
-        return nn.Sequential(nn.Linear(2, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 2))
+        hidden = [nn.Linear(2, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU()]
+        return nn.Sequential(*hidden, nn.Linear(width, 2))
 
     def loss(self, model, batch, hyper):
         """The mean over the batch. `hyper` holds the float hyperparameters, each a tensor."""

@@ -3,7 +3,6 @@
 import os
 import platform
 import shutil
-import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -90,4 +89,5 @@ def ui(
             f"--uri {uri}: there is no file {path} here; `hpo search` writes it in the folder it is run in"
         )
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--port", str(port)]
-    raise typer.Exit(subprocess.run(command, check=False).returncode)
+    # In this process's place: who ends it ends the server.
+    os.execv(sys.executable, command)

@@ -1,8 +1,8 @@
 """The Runner protocol and the table of runners.
 
-Laws: every started trial finishes exactly once, with outcome completed, stopped, diverged or failed. Reports of a trial arrive in
-order. A worker that dies is a failed trial with a reason, not a hang. Same specs on any runner give the same reports, within the
-tolerance table.
+Laws: every started trial finishes exactly once, with outcome completed, stopped, diverged or failed.
+Reports of a trial arrive in order. A worker that dies is a failed trial with a reason, not a hang. Same
+specs on any runner give the same reports, within the tolerance table.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence

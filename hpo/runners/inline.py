@@ -1,7 +1,8 @@
 """In this process, one generator a trial, advanced in turn: for objectives that are any function.
 
-An objective takes a `TrialSpec` and yields `Report`s, or mappings of metrics, one for each rung in order (a mapping may
-give its own "step"); or it is a plain function that returns a number, the objective's metric, or a mapping of metrics.
+An objective takes a `TrialSpec` and yields `Report`s, or mappings of metrics, one for each rung in order (a
+mapping may give its own "step"); or it is a plain function that returns a number, the objective's metric,
+or a mapping of metrics.
 """
 
 import inspect
@@ -54,7 +55,7 @@ class InlineRunner:
         except (ValueError, TypeError) as error:
             raise UsageError(f"objective {self.target.reference!r}: {error}") from error
         # Importing runs the user's code: whatever it raises is told as one line.
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             raise UsageError(
                 f"objective {self.target.reference!r}: {type(error).__name__}: {error}"
             ) from error
@@ -144,7 +145,8 @@ class InlineRunner:
                 found = {self.target.options.get("metric", "val_loss"): found}
             if not isinstance(found, Mapping):
                 raise TypeError(
-                    f"the objective gave {type(found).__name__}; a Report, a mapping of metrics or a number is wanted"
+                    f"the objective gave {type(found).__name__}; "
+                    "a Report, a mapping of metrics or a number is wanted"
                 )
             metrics = {str(name): float(number) for name, number in cast(Mapping[Any, Any], found).items()}
             before = last.spent if last else 0

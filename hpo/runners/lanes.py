@@ -87,7 +87,7 @@ class LanesRunner:
         except UsageError:
             raise
         # The user's own code runs here: whatever it raises is told as one line with its place.
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             raise UsageError(_one_line(self.target.reference, error)) from error
 
     def free(self) -> int:

@@ -1,7 +1,7 @@
 """Local processes, each a lanes or inline runner of its own, so that every core is used.
 
-A worker knows nothing of the search: it is sent specs and trials to stop, and sends events. Workers are forked by a nursery that imports torch
-once for all of them (`hpo.runners.worker`).
+A worker knows nothing of the search: it is sent specs and trials to stop, and sends events. Workers are
+forked by a nursery that imports torch once for all of them (`hpo.runners.worker`).
 """
 
 import dataclasses

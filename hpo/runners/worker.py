@@ -1,7 +1,8 @@
 """What runs inside a worker process: load the objective, run trials, report, obey.
 
-`python -m hpo.runners.worker` is a nursery: it imports torch once, forks one worker for each connection it was given, and tells how each ended. It
-is asked by JSON on standard input. Should the search process vanish, every worker finds its connection closed and ends.
+`python -m hpo.runners.worker` is a nursery: it imports torch once, forks one worker for each connection it
+was given, and tells how each ended. It is asked by JSON on standard input. Should the search process
+vanish, every worker finds its connection closed and ends.
 """
 
 import importlib

@@ -71,7 +71,8 @@ SAMPLERS: dict[str, Entry] = {
     ),
     "gp": Entry(_optuna("gp"), {"startup_trials": _STARTUP, "deterministic": Option(False)}),
     "cmaes": Entry(
-        _optuna("cmaes"), {"startup_trials": Option(1, low=1), "population_size": Option(0, low=4)}
+        _optuna("cmaes"),
+        {"startup_trials": Option(1, low=1), "population_size": Option(0, low=4)},  # left out: by dimension
     ),
     "nsga2": Entry(
         _optuna("nsga2"),

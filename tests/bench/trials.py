@@ -1,4 +1,5 @@
-"""Whole studies against peers: process start to process end, same convnet, data, batch size, steps and sampler.
+"""Whole studies against peers: process start to process end, same convnet, data, batch size, steps and
+sampler.
 
     python -m tests.bench.trials [--trials 32 128] [--runs 5] [--only NAME ...] [--out FILE]
 
@@ -57,7 +58,9 @@ def contenders() -> list[Contender]:
             [*peer, "tests.bench.peers.optuna_one", "{trials}", "{seed}", "2"],
         ),
         Contender(
-            "optuna-2", "Optuna 5 TPE, two processes", [*peer, "tests.bench.peers.optuna_two", "{trials}", "{seed}"]
+            "optuna-2",
+            "Optuna 5 TPE, two processes",
+            [*peer, "tests.bench.peers.optuna_two", "{trials}", "{seed}"],
         ),
         Contender(
             "ray",
@@ -123,7 +126,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         caches = {"cold": Path(folder) / "cold", "warm": Path(folder) / "warm", "": Path(folder) / "none"}
         if any(one.cache == "warm" for one in chosen):
-            warm = Contender("warm-up", "", [*contenders()[1].command, "--set", "runner.compile=always"], "warm")
+            warm = Contender(
+                "warm-up", "", [*contenders()[1].command, "--set", "runner.compile=always"], "warm"
+            )
             _, _, _, text = run(warm, 4, 0, caches["warm"])
             assert list((caches["warm"] / "programs").glob("*.pt2")), text
         for trials in options.trials:
@@ -136,7 +141,9 @@ def main() -> None:
                     line = re.search(r"seconds of the search process: (.*)", text)
                     if line:
                         pairs = re.findall(r"(\w+) ([\d.]+)", line[1])
-                        one.shares.setdefault(trials, []).append({name: float(value) for name, value in pairs})
+                        one.shares.setdefault(trials, []).append(
+                            {name: float(value) for name, value in pairs}
+                        )
                     sys.stderr.write(f"{trials} trials, run {number + 1}: {one.name} {wall:.1f} s\n")
     lines = table(chosen, options.trials, options.runs)
     sys.stdout.write(lines)
@@ -146,8 +153,13 @@ def main() -> None:
         options.out.with_suffix(".json").write_text(json.dumps(raw))
 
 
+def ratio(slow: list[float], fast: list[float]) -> str:
+    return f"{statistics.median(a / b for a, b in zip(slow, fast, strict=True)):.2f}"
+
+
 def table(chosen: list[Contender], counts: list[int], runs: int) -> str:
-    cpu = next((line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "")
+    facts = Path("/proc/cpuinfo").read_text().splitlines()
+    cpu = next((line.split(":", 1)[1].strip() for line in facts if line.startswith("model name")), "")
     names = ("torch", "optuna", "mlflow", "ray", "numpy")
     versions = ", ".join(f"{name} {version(name)}" for name in names)
     lines = [
@@ -160,7 +172,7 @@ def table(chosen: list[Contender], counts: list[int], runs: int) -> str:
             "",
             f"**{trials} trials of 500 steps**",
             "",
-            "| contender | wall seconds | CPU seconds | peak MB | times faster than: Optuna 1 | Optuna 2 | Ray Tune |",
+            "| contender | wall seconds | CPU seconds | peak MB | times Optuna 1 | Optuna 2 | Ray Tune |",
             "| --- | --- | --- | --- | --- | --- | --- |",
         ]
         ones = [name for name in ("optuna-1", "optuna-1-2t") if name in base]
@@ -168,12 +180,15 @@ def table(chosen: list[Contender], counts: list[int], runs: int) -> str:
         rivals += ["optuna-2", "ray"]
         for one in chosen:
             ratios = [
-                f"{statistics.median(a / b for a, b in zip(peer.wall[trials], one.wall[trials], strict=True)):.2f}"
-                if peer is not None and peer is not one
-                else "-"
+                ratio(peer.wall[trials], one.wall[trials]) if peer is not None and peer is not one else "-"
                 for peer in (next((p for p in chosen if p.name == rival), None) for rival in rivals)
             ]
-            cells = [spread(one.wall[trials]), spread(one.cpu[trials]), spread(one.memory[trials], 0), *ratios]
+            cells = [
+                spread(one.wall[trials]),
+                spread(one.cpu[trials]),
+                spread(one.memory[trials], 0),
+                *ratios,
+            ]
             lines.append(f"| {one.words} | " + " | ".join(cells) + " |")
         for one in chosen:
             if trials in one.shares:

@@ -35,8 +35,8 @@ from trials.spec import Report
 from trials.task import load_task
 from trials.train import build, load_splits
 
-# Each example is run for every task and optimizer, so a few of them are many. Made smaller, a failure of rounding is
-# another failure: nothing is shrunk.
+# Each example is run for every task and optimizer, so a few of them are many. Nothing is shrunk: made
+# smaller, a failure of rounding is another failure, and it takes minutes.
 law = settings(derandomize=True, deadline=None, max_examples=4, phases=(Phase.explicit, Phase.generate))
 
 each_task = pytest.mark.parametrize("name", ALL_TASKS)

@@ -137,11 +137,11 @@ def test_ctrl_c_before_the_search_begins_writes_nothing(tmp_path: Path, running:
 # -- limits -----------------------------------------------------------------------------------------------
 
 
-def searched(command, sample, tmp_path: Path, name: str, *words: object) -> tuple[int, History, StudyFinished]:
+def searched(
+    command, sample, tmp_path: Path, name: str, *words: object
+) -> tuple[int, History, StudyFinished]:
     """Exit code, history and last event of a search in this process."""
-    said = command(
-        *("search", sample(name), "--name", "study", "--steps", 20, "--tracking", "none"), *words
-    )
+    said = command(*("search", sample(name), "--name", "study", "--steps", 20, "--tracking", "none"), *words)
     events = list(Journal(tmp_path / "studies" / "study" / "journal.jsonl"))
     assert isinstance(events[-1], StudyFinished)
     assert f"ended: {events[-1].reason}" in said.out
@@ -241,9 +241,7 @@ def test_a_study_with_some_failed_and_diverged_trials_goes_on_and_exits_with_0(
 
 
 def test_a_study_that_never_heard_of_its_metric_says_so_and_exits_with_1(command, sample) -> None:
-    said = command(
-        *("search", sample("other_metric"), "--trials", 2, "--steps", 20, "--tracking", "none")
-    )
+    said = command(*("search", sample("other_metric"), "--trials", 2, "--steps", 20, "--tracking", "none"))
     assert said.code == 1
     assert "unknown metric 'val_loss'; did you mean 'loss'? known: loss" in said.out + said.err
 

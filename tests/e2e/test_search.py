@@ -174,7 +174,10 @@ def test_a_study_killed_after_any_event_can_be_taken_up(sampler: str, tmp_path: 
             assert specs(events) == specs(uninterrupted)
         # A trial that had ended has the end it had, one that had not is trained to the same values.
         for event in of(TrialReported, events):
-            assert event.report.metrics == reference(config, specs(events)[event.report.trial])[event.report.spent]
+            assert (
+                event.report.metrics
+                == reference(config, specs(events)[event.report.trial])[event.report.spent]
+            )
 
 
 def reference(config: StudyConfig, spec: Any) -> dict[int, dict[str, float]]:

@@ -1,7 +1,7 @@
 """Which example a lane sees at a step: a pure function of (seed, step).
 
-Examples come in epochs without replacement; a batch may span two epochs, so no example is dropped. Because nothing is
-advanced, a rewound or resumed row sees the batches it saw, and probes share theirs.
+Examples come in epochs without replacement; a batch may span two epochs, so no example is dropped. Because
+nothing is advanced, a rewound or resumed row sees the batches it saw, and probes share theirs.
 """
 
 from functools import lru_cache

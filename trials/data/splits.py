@@ -23,7 +23,8 @@ def three_way(
 
     if val_fraction <= 0 or test_fraction <= 0 or val_fraction + test_fraction >= 1:
         raise ValueError(
-            f"val_fraction={val_fraction} and test_fraction={test_fraction} must be above 0 and leave some to train on"
+            f"val_fraction={val_fraction} and test_fraction={test_fraction} must be above 0 "
+            "and leave some to train on"
         )
     everything = np.arange(size)
     rest, test = train_test_split(everything, test_size=test_fraction, random_state=0, stratify=labels)

@@ -3,13 +3,14 @@
 from torch import Tensor, nn
 
 from trials.models.activations import activation, at_least_one
+from trials.spec import Value
 
 
 class ConvNet(nn.Module):
     """3x3 convolution to `width` channels, 3x3 convolution of stride 2 to twice as many, linear head."""
 
     def __init__(
-        self, channels: int, size: int, classes: int, width: int = 16, act: str = "relu", norm: str = "none"
+        self, channels: int, size: int, classes: int, width: Value = 16, act: str = "relu", norm: str = "none"
     ) -> None:
         super().__init__()
         width = at_least_one("width", width)

@@ -4,6 +4,7 @@ from torch import Tensor, nn
 
 from trials.models.activations import activation, at_least_one
 from trials.noise import Dropout
+from trials.spec import Value
 
 
 class MLP(nn.Module):
@@ -13,8 +14,8 @@ class MLP(nn.Module):
         self,
         inputs: int,
         outputs: int,
-        width: int = 64,
-        depth: int = 2,
+        width: Value = 64,
+        depth: Value = 2,
         act: str = "relu",
         dropout: float | str = 0.0,
     ) -> None:

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from trials.models.activations import activation, at_least_one
 from trials.noise import Dropout
+from trials.spec import Value
 
 
 class Block(nn.Module):
@@ -41,9 +42,9 @@ class Transformer(nn.Module):
         self,
         vocabulary: int,
         context: int,
-        width: int = 64,
-        depth: int = 2,
-        heads: int = 4,
+        width: Value = 64,
+        depth: Value = 2,
+        heads: Value = 4,
         act: str = "gelu",
         dropout: float | str = 0.0,
     ) -> None:

@@ -1,6 +1,7 @@
 """Characters of text predicted one after another by a small decoder transformer.
 
-The text is the Python standard library's own source, which every machine that runs this has, or any file the user names.
+The text is the Python standard library's own source, which every machine that runs this has, or any file
+the user names.
 """
 
 import sysconfig
@@ -76,7 +77,8 @@ class CharLM:
             content = _library_text(characters)
         if len(content) < 20 * (context + 1):
             raise ValueError(
-                f"the text has {len(content)} characters; context={context} needs at least {20 * (context + 1)}"
+                f"the text has {len(content)} characters; "
+                f"context={context} needs at least {20 * (context + 1)}"
             )
         symbols, codes = np.unique(np.frombuffer(content.encode("utf-32-le"), np.uint32), return_inverse=True)
         self.context = context

@@ -1,7 +1,11 @@
-"""Handwritten digits: 1,797 images of 8x8, ten classes; scikit-learn's copy of the UCI test set (E. Alpaydin, C. Kaynak, 1998)."""
+"""Handwritten digits: 1,797 images of 8x8, ten classes.
+
+scikit-learn's copy of the UCI test set "Optical Recognition of Handwritten Digits" (E. Alpaydin,
+C. Kaynak, 1998).
+"""
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -45,7 +49,7 @@ class Digits:
         """Images (N, 1, 8, 8) uint8 from 0 to 16, labels (N,) int64."""
         from sklearn.datasets import load_digits
 
-        found = load_digits()
+        found: Any = load_digits()
         images = torch.from_numpy(found.images).to(torch.uint8)[:, None]
         labels = torch.from_numpy(found.target).to(torch.int64)
         parts = three_way(len(labels), split_seed, labels=found.target)
@@ -69,7 +73,7 @@ class Digits:
         return model(images.to(torch.float32) / 16.0 - 0.3)
 
     def loss(self, model: nn.Module, batch: Batch, hyper: Hyper) -> Tensor:
-        """Cross-entropy, smoothed by `label_smoothing`, of images moved with probability `shift` where that is given."""
+        """Cross-entropy, smoothed by `label_smoothing`, of images moved with probability `shift` if given."""
         images, shift = batch["image"], hyper.get("shift")
         if shift is not None:
             images = shifted(images, shift)

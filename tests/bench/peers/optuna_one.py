@@ -1,4 +1,7 @@
-"""Optuna's TPE around the plain loop, one process: `python -m tests.bench.peers.optuna_one TRIALS SEED THREADS`."""
+"""Optuna's TPE around the plain loop, one process.
+
+python -m tests.bench.peers.optuna_one TRIALS SEED THREADS
+"""
 
 import sys
 

@@ -1,4 +1,7 @@
-"""Optuna's TPE in two processes over one journal file: `python -m tests.bench.peers.optuna_two TRIALS SEED`."""
+"""Optuna's TPE in two processes over one journal file.
+
+python -m tests.bench.peers.optuna_two TRIALS SEED
+"""
 
 import subprocess
 import sys

@@ -1,4 +1,7 @@
-"""Ray Tune with OptunaSearch, a class Trainable, reused actors, two workers: `python -m tests.bench.peers.ray_tune TRIALS SEED`."""
+"""Ray Tune with OptunaSearch, a class Trainable, reused actors, two workers.
+
+python -m tests.bench.peers.ray_tune TRIALS SEED
+"""
 
 import os
 import sys
@@ -30,7 +33,9 @@ class Convnet(tune.Trainable):
         return True
 
     def step(self):
-        loss = self.loop.train(self.config["lr"], self.config["weight_decay"], hash(self.trial_id) % 2**31, self.data)
+        loss = self.loop.train(
+            self.config["lr"], self.config["weight_decay"], hash(self.trial_id) % 2**31, self.data
+        )
         return {"val_loss": loss, "done": True}
 
     def save_checkpoint(self, checkpoint_dir):

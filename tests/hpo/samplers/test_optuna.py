@@ -1,15 +1,14 @@
-import dataclasses
 import math
 import warnings
 
 import numpy as np
 import pytest
+from optuna.samplers import RandomSampler
 
 from hpo.events import Event, TrialFinished, TrialReported, TrialStarted
 from hpo.objective import Objective
-from hpo.options import read_options
-from hpo.samplers.base import SAMPLERS, build
-from hpo.samplers.optuna import METHODS, OptunaSampler
+from hpo.samplers.base import build
+from hpo.samplers.optuna import Method, OptunaSampler
 from hpo.space import Choice, Float, Int, Space
 from tests.hpo_strategies import BUDGET, EXAMPLE, RUNGS, Play
 from trials.spec import Report, TrialSpec
@@ -123,27 +122,25 @@ def test_a_suggestion_that_was_not_started_leaves_no_trace():
     assert sampler.ask(3) == twin.ask(3)
 
 
-@pytest.mark.parametrize("name", ["tpe", "gp"])
-def test_of_many_trials_the_best_and_the_newest_are_learned_from(name):
-    method = dataclasses.replace(METHODS[name], most=30)
-    options = read_options({"startup_trials": 5}, SAMPLERS[name].options, name)
+def test_of_many_trials_the_best_the_newest_and_the_running_are_learned_from():
+    seen: list[int] = []
 
-    def fresh():
-        return OptunaSampler(PLANE, Objective(), 0, method, options)
+    class Spy(RandomSampler):
+        def sample_relative(self, study, trial, search_space):
+            seen.extend(other.number for other in study.get_trials(deepcopy=False))
+            return {}
 
-    sampler, told = fresh(), []
-    rng = np.random.default_rng(0)
-    for number in range(60):
-        config = PLANE.sample(rng)
-        told.append((number, config, bowl(config) if number < 30 else 1 + bowl(config)))
-    for one in told:
-        tell(sampler, *one)
-    asked = sampler.ask(2)
-    again = fresh()
-    for one in told:
-        tell(again, *one)
-    assert again.ask(2) == asked
-    assert all(bowl(suggestion.config) < 0.2 for suggestion in asked)
+    sampler = OptunaSampler(
+        PLANE, Objective(), 0, Method(lambda seed, options, known: Spy(seed), most=30), {}
+    )
+    running = TrialSpec(0, {"x": 0.5, "y": 0.5}, 0, BUDGET, RUNGS, BUDGET, 0)
+    sampler.tell(TrialStarted(running, 0.0))
+    values = np.random.default_rng(0).permutation(60).tolist()
+    for number, value in enumerate(values, start=1):
+        tell(sampler, number, {"x": 0.5, "y": value / 60}, float(value))
+    sampler.ask(1)
+    best = [number for number, value in enumerate(values, start=1) if value < 25]
+    assert seen == sorted({0, *best, 56, 57, 58, 59, 60, 61})
 
 
 def test_multivariate_tpe_draws_what_is_active_together():
