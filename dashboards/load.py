@@ -118,7 +118,7 @@ def load(path: Path | str) -> Study:
 def fold(events: list[Event], folder: Path) -> Study:
     """The study these events tell of."""
     begin = next((event for event in events if isinstance(event, StudyStarted)), None)
-    history = History(_objective(begin.study) if begin else None)
+    history = History(Objective.read(begin.study["metric"]) if begin else None)
     ends: list[End] = []
     for event in events:
         history.tell(event)
@@ -137,13 +137,6 @@ def fold(events: list[Event], folder: Path) -> Study:
         started=begin.time if begin else None,
         changed=events[-1].time if events else None,
     )
-
-
-def _objective(table: Mapping[str, Any]) -> Objective:
-    metric = table.get("metric", "val_loss")
-    if isinstance(metric, Mapping):
-        return Objective(str(metric.get("name", "val_loss")), metric.get("goal", "min"))
-    return Objective(str(metric))
 
 
 def _space(table: Mapping[str, Any]) -> Space:

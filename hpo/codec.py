@@ -24,6 +24,8 @@ from trials.spec import Report, TrialSpec
 
 FORMAT = 1
 
+_SPELLED = ("inf", "-inf", "nan")
+
 _EVENTS: dict[str, type[Event]] = {
     kind.__name__: kind
     for kind in (StudyStarted, TrialStarted, TrialReported, TrialStopped, TrialFinished, StudyFinished)
@@ -43,7 +45,7 @@ def _spell(value: Any) -> Any:
 def _unspell(value: Any) -> Any:
     if isinstance(value, dict):
         table = cast(dict[str, Any], value)
-        if table.keys() == {"$float"}:
+        if table.keys() == {"$float"} and table["$float"] in _SPELLED:
             return float(table["$float"])
         return {name: _unspell(item) for name, item in table.items()}
     if isinstance(value, list):

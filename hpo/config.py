@@ -326,21 +326,6 @@ def _filled(table: Mapping[str, Any], where: str) -> dict[str, Any]:
     return result
 
 
-def _objective(value: Any, where: str) -> Objective:
-    if isinstance(value, str):
-        return Objective(value)
-    table = cast(Mapping[str, Any], value)
-    for name in table:
-        if name not in ("name", "goal"):
-            raise UsageError(f"{where} metric: {unknown('key', name, ['name', 'goal'])}")
-    metric, goal = table.get("name"), table.get("goal", "min")
-    if not isinstance(metric, str) or not metric:
-        raise UsageError(f'{where} metric: name = {metric!r} must be a text, such as "val_accuracy"')
-    if goal not in ("min", "max"):
-        raise UsageError(f"{where} metric: goal = {goal!r} must be 'min' or 'max'")
-    return Objective(metric, goal)
-
-
 def _task(value: Any, where: str) -> tuple[str, dict[str, Value]]:
     if value is None:
         raise UsageError(
@@ -403,7 +388,7 @@ def build(table: Mapping[str, Any], where: str, base: Path, name: str = "", load
         filled["kind"] = kind
     elif filled["kind"] == "task":
         kind = "task"
-    objective = _objective(filled["metric"], where)
+    objective = Objective.read(filled["metric"], where)
     if not filled["space"]:
         if not own_space:
             raise UsageError(

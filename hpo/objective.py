@@ -3,7 +3,10 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, cast
+
+from hpo.errors import UsageError
+from hpo.options import unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,3 +30,24 @@ class Objective:
     def shown(self, value: float) -> float:
         """The metric as the user knows it, from a number that `value` returned."""
         return value if self.goal == "min" else -value
+
+    @classmethod
+    def read(cls, value: Any, where: str = "study") -> "Objective":
+        """The objective that a study's `metric` names: a text, or {name = ..., goal = "min" or "max"}.
+
+        >>> Objective.read({"name": "val_accuracy", "goal": "max"}).goal
+        'max'
+
+        Raises:
+            UsageError: anything else.
+        """
+        table = cast(Mapping[str, Any], value) if isinstance(value, Mapping) else {"name": value}
+        for name in table:
+            if name not in ("name", "goal"):
+                raise UsageError(f"{where} metric: {unknown('key', name, ['name', 'goal'])}")
+        metric, goal = table.get("name"), table.get("goal", "min")
+        if not isinstance(metric, str) or not metric:
+            raise UsageError(f'{where} metric: name = {metric!r} must be a text, such as "val_accuracy"')
+        if goal not in ("min", "max"):
+            raise UsageError(f"{where} metric: goal = {goal!r} must be 'min' or 'max'")
+        return cls(metric, goal)

@@ -123,7 +123,7 @@ class Runs:
             self._is_default = has_default_schedule(event)
             line = codec.encode(event)
             self.identity = hashlib.blake2b(line.encode(), digest_size=8).hexdigest()
-            self.history.objective = objective = objective_of(event.study)
+            self.history.objective = objective = Objective.read(event.study["metric"])
             tags = {
                 "hpo.study": event.name,
                 "hpo.study_id": self.identity,
@@ -214,15 +214,6 @@ class Runs:
         return ["study.toml", "report.html", *row]
 
 
-def objective_of(study: Mapping[str, Any]) -> Objective:
-    """The objective a study's table names: `metric = "name"` or `metric = {name = ..., goal = ...}`."""
-    metric = study.get("metric", "val_loss")
-    if isinstance(metric, Mapping):
-        fields = cast(Mapping[str, Any], metric)
-        return Objective(str(fields.get("name", "val_loss")), fields.get("goal", "min"))
-    return Objective(str(metric))
-
-
 def valid_name(text: str) -> str:
     """The nearest name a tracking store takes for a metric or a hyperparameter.
 
@@ -239,7 +230,7 @@ def _study_params(event: StudyStarted) -> dict[str, str]:
     study = event.study
     search = cast(Mapping[str, Any], study.get("search", {}))
     trial = cast(Mapping[str, Any], study.get("trial", {}))
-    objective = objective_of(study)
+    objective = Objective.read(study["metric"])
     task = study.get("task", "")
     options = cast(Mapping[str, Any], task) if isinstance(task, Mapping) else {"name": task}
     params = {

@@ -20,7 +20,7 @@ class Asha:
     better.
     """
 
-    def __init__(self, objective: Objective, eta: int = 3, rungs: int = 2) -> None:
+    def __init__(self, objective: Objective, eta: int = 3, rungs: int = 1) -> None:
         self._objective, self._eta, self._rungs = objective, eta, rungs
         self._budgets: dict[int, int] = {}
         self._levels: dict[int, list[int]] = {}  # trial -> levels ahead of it, lowest first

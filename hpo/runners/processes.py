@@ -264,8 +264,8 @@ class ProcessesRunner:
         for worker in self._workers:
             try:
                 worker.connection.send(("close",))
-            except (BrokenPipeError, ConnectionResetError):
-                pass
+            except OSError:
+                pass  # it is gone, or was buried without a successor
             finally:
                 # A worker in the middle of a tick finds the connection closed at its end.
                 worker.connection.close()

@@ -310,7 +310,7 @@ class OptunaSampler:
         with quiet():
             while len(self._asked) < n:
                 self._asked.append(self._suggest(self._next + len(self._asked)))
-        return [Suggestion(asked.config) for asked in self._asked[:n]]
+        return [Suggestion(dict(asked.config)) for asked in self._asked[:n]]
 
     def _refresh(self) -> dict[int, float]:
         """Give every finished trial the value it counts for now."""

@@ -130,7 +130,6 @@ def test_a_whole_last_line_without_its_line_break_is_torn_all_the_same(path):
     assert path.read_text() == good + "\n"
 
 
-@pytest.mark.xfail(raises=UnicodeEncodeError, reason="append encodes strictly")
 def test_text_that_was_no_text_survives(path):
     """A traceback can hold bytes of a file name that Python smuggles through as lone surrogates."""
     event = TrialFinished(0, "failed", 0.0, error="no such file: caf\udce9.csv")

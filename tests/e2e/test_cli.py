@@ -455,7 +455,14 @@ def test_ui_serves_the_tracking_store_until_it_is_ended(tmp_path: Path) -> None:
         port = free.getsockname()[1]
     process = hpo(tmp_path, "search", f"{SAMPLE}:curve", "--steps", 20, "--trials", 1)
     assert process.communicate(timeout=120) and process.returncode == 0
-    server = hpo(tmp_path, "ui", "--port", port)
+    server = subprocess.Popen(
+        [sys.executable, "-m", "hpo", "ui", "--port", str(port)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # as a shell does, so that Ctrl-C reaches the server's own processes too
+    )
     try:
         deadline = time.monotonic() + 90
         while time.monotonic() < deadline:
@@ -469,7 +476,12 @@ def test_ui_serves_the_tracking_store_until_it_is_ended(tmp_path: Path) -> None:
         else:
             pytest.fail("nothing answers")
     finally:
-        server.terminate()
-        server.communicate(timeout=30)
+        os.killpg(server.pid, signal.SIGINT)
+        try:
+            server.wait(30)
+        finally:
+            if server.poll() is None:
+                os.killpg(server.pid, signal.SIGKILL)
+                server.wait()
     with pytest.raises(OSError):
         urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=2)

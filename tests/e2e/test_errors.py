@@ -441,4 +441,6 @@ def test_files_that_cannot_be_written_are_said(command, study: Path, tmp_path: P
     assert_refused(command, tmp_path, ("export", "study", "--out", "no/such/place"), "no/such/place")
     assert_refused(command, tmp_path, ("report", "study", "-o", str(tmp_path)), "is a folder")
     (tmp_path / "file").touch()
-    assert_refused(command, tmp_path, ("report", "study", "-o", "file/report.html"), "report.html")
+    assert_refused(
+        command, tmp_path, ("report", "study", "-o", "file/report.html"), "no report was written", "'file'"
+    )

@@ -19,7 +19,7 @@ def report(pruner, trial, spent, value, metric="val_loss"):
 
 def judged(values, spent=100, **options):
     """Which of the trials that report these values at a rung, one after another, go on."""
-    pruner = Asha(Objective(), **options)
+    pruner = Asha(Objective(), **{"rungs": 2, **options})
     for trial, value in enumerate(values):
         start(pruner, trial)
         report(pruner, trial, spent, value)
@@ -44,7 +44,7 @@ def test_equal_values_are_equally_good():
 
 def test_a_level_is_entered_with_the_first_report_past_it():
     """Levels of 500 steps are 56 and 167: a report at 50 enters none, one at 200 the second."""
-    pruner = Asha(Objective())
+    pruner = Asha(Objective(), rungs=2)
     for trial, value in enumerate([1.0, 2.0]):
         start(pruner, trial)
         report(pruner, trial, 50, value)
@@ -60,7 +60,7 @@ def test_a_level_is_entered_with_the_first_report_past_it():
 
 
 def test_one_report_can_enter_several_levels():
-    pruner = Asha(Objective())
+    pruner = Asha(Objective(), rungs=2)
     start(pruner, 0)
     report(pruner, 0, 200, 1.0)
     start(pruner, 1)
@@ -69,7 +69,7 @@ def test_one_report_can_enter_several_levels():
 
 
 def test_trials_are_compared_at_the_levels_of_their_own_budget():
-    pruner = Asha(Objective())
+    pruner = Asha(Objective(), rungs=2)
     start(pruner, 0)
     report(pruner, 0, 100, 1.0)
     start(pruner, 1, budget=50, rungs=(10, 50))
@@ -78,7 +78,7 @@ def test_trials_are_compared_at_the_levels_of_their_own_budget():
 
 
 def test_a_trial_that_spent_its_budget_is_not_judged():
-    pruner = Asha(Objective())
+    pruner = Asha(Objective(), rungs=2)
     for trial, value in enumerate([1.0, 2.0]):
         start(pruner, trial, rungs=(500,))
         report(pruner, trial, 500, value)
@@ -92,7 +92,7 @@ def test_a_loss_that_is_not_finite_is_the_worst(bad):
 
 
 def test_a_metric_to_maximise_is_shown_as_it_is():
-    pruner = Asha(Objective("accuracy", "max"))
+    pruner = Asha(Objective("accuracy", "max"), rungs=2)
     for trial, value in enumerate([0.9, 0.612345]):
         start(pruner, trial)
         report(pruner, trial, 100, value, "accuracy")
@@ -112,7 +112,7 @@ def test_short_budgets_have_fewer_levels():
 def test_about_one_in_nine_reaches_the_end():
     """Of many equal trials in random order a third passes each of two levels."""
     rng = np.random.default_rng(0)
-    pruner = Asha(Objective())
+    pruner = Asha(Objective(), rungs=2)
     passed = 0
     for trial in range(900):
         start(pruner, trial)

@@ -1,0 +1,266 @@
+"""The search loop itself: what order it keeps, and what it does with late and surprising events."""
+
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from hpo.events import (
+    Event,
+    StudyFinished,
+    StudyStarted,
+    Suggestion,
+    TrialFinished,
+    TrialReported,
+    TrialStarted,
+    TrialStopped,
+)
+from hpo.history import History
+from hpo.limits import Limits
+from hpo.loop import Interrupted, Plan, Search
+from hpo.pruners.asha import Asha
+from hpo.pruners.never import Never
+from hpo.runners.base import Target
+from hpo.runners.inline import InlineRunner
+from hpo.samplers.random import Random
+from hpo.space import table as space_table
+from hpo.store import Memory
+from tests.objectives_sample import SPACE, value
+from trials.spec import Report, TrialSpec
+
+SAMPLE = Path(__file__).parents[1] / "objectives_sample.py"
+PLAN = Plan(20, (5, 10, 15, 20), 20, 0, 0)
+BEGIN = StudyStarted("study", {}, 0, {}, "", 0.0)
+
+
+def made(
+    name: str = "curve",
+    lanes: int = 2,
+    limits: Limits = Limits(trials=4),
+    store: Memory | None = None,
+    **others,
+) -> Search:
+    space = space_table.read(SPACE, "[space]")
+    runner = InlineRunner(Target(f"{SAMPLE}:{name}"), lanes)
+    parts = {"sampler": Random(space, 0), "pruner": Never(), "runner": runner, **others}
+    return Search(
+        store if store is not None else Memory(),
+        parts["sampler"],
+        parts["pruner"],
+        parts["runner"],
+        History(),
+        limits,
+        PLAN,
+        BEGIN,
+        listeners=parts.get("listeners", ()),
+    )
+
+
+def of(kind: type[Event], store: Memory) -> list:
+    return [event for event in store if isinstance(event, kind)]
+
+
+class Watching(InlineRunner):
+    """A runner that looks at the journal whenever it is told something."""
+
+    def __init__(self, store: Memory, lanes: int = 2) -> None:
+        super().__init__(Target(f"{SAMPLE}:curve"), lanes)
+        self.store = store
+
+    def start(self, specs: Sequence[TrialSpec]) -> None:
+        assert {spec.trial for spec in specs} <= {event.spec.trial for event in of(TrialStarted, self.store)}
+        super().start(specs)
+
+    def stop(self, trials: Collection[int]) -> None:
+        assert set(trials) <= {event.trial for event in of(TrialStopped, self.store)}
+        super().stop(trials)
+
+
+def test_what_is_done_is_in_the_journal_before_it_is_done() -> None:
+    store = Memory()
+    search = made(
+        store=store, runner=Watching(store), pruner=Asha(History().objective), limits=Limits(trials=12)
+    )
+    search.run()
+    assert of(TrialStopped, store), "without a stop this shows half"
+
+
+def test_listeners_hear_what_the_journal_has_in_its_order() -> None:
+    class Ear:
+        def __init__(self) -> None:
+            self.heard: list[Event] = []
+
+        def tell(self, event: Event) -> None:
+            self.heard.append(event)
+            assert list(store)[: len(self.heard)] == self.heard, "the journal has it first"
+
+    store, ear = Memory(), Ear()
+    made(store=store, listeners=[ear]).run()
+    assert ear.heard == list(store)
+
+
+class Scripted:
+    """A runner whose polls say what a script says; for what no well-behaved runner would say at once."""
+
+    def __init__(self, script: Callable[[int], list[TrialReported | TrialFinished]]) -> None:
+        self._script, self._polls = script, 0
+        self.stopped: list[int] = []
+        self.running: set[int] = set()
+
+    def free(self) -> int:
+        return 3 - len(self.running)
+
+    def start(self, specs: Sequence[TrialSpec]) -> None:
+        self.running |= {spec.trial for spec in specs}
+
+    def stop(self, trials: Collection[int]) -> None:
+        self.stopped.extend(trials)
+
+    def poll(self, timeout: float) -> list[TrialReported | TrialFinished]:
+        self._polls += 1
+        events = self._script(self._polls)
+        self.running -= {event.trial for event in events if isinstance(event, TrialFinished)}
+        return events
+
+    def busy(self) -> tuple[int, int]:
+        return len(self.running), 3
+
+    def check(self, configs: Sequence[Mapping]) -> tuple[str, ...]:
+        return ()
+
+    def test(self, spec: TrialSpec, row: str) -> Mapping[str, float]:
+        return {}
+
+    def close(self) -> None:
+        self.running.clear()
+
+
+def report(trial: int, spent: int, loss: float = 1.0) -> TrialReported:
+    return TrialReported(Report(trial, spent, spent, 0.0, {"val_loss": loss}), 1.0)
+
+
+def end(trial: int, outcome: str = "completed") -> TrialFinished:
+    return TrialFinished(trial, outcome, 1.0)  # type: ignore[arg-type]
+
+
+def test_a_report_on_its_way_does_not_stop_a_trial_twice() -> None:
+    """The target is reached while worse trials run; their next reports come after they were stopped."""
+    polls = {
+        1: [report(0, 5), report(1, 5, 0.0), report(2, 5)],
+        2: [report(0, 10, 0.1), report(0, 15, 0.1), report(0, 20, 0.1), end(0)],
+        3: [report(1, 10, 9.0), report(2, 10, 9.0)],
+        4: [end(1, "stopped"), end(2, "stopped")],
+    }
+    store, runner = Memory(), Scripted(lambda poll: polls.get(poll, []))
+    limits = Limits(trials=3, target=0.5)
+    made(store=store, runner=runner, pruner=Asha(History().objective), limits=limits).run()
+    stops = [event.trial for event in of(TrialStopped, store)]
+    assert sorted(stops) == sorted(set(stops))
+    assert sorted(runner.stopped) == sorted(set(runner.stopped))
+
+
+def test_a_trial_that_ends_before_its_stop_arrives_has_one_end() -> None:
+    polls = {
+        1: [report(0, 7, 0.0), report(1, 7, 5.0), report(2, 7, 6.0)],
+        2: [report(1, 20, 5.0), end(1), report(0, 20, 0.0), end(0)],
+        3: [end(1, "stopped"), report(2, 20), end(2, "stopped")],
+    }
+    store, runner = Memory(), Scripted(lambda poll: polls.get(poll, []))
+    made(store=store, runner=runner, pruner=Asha(History().objective), limits=Limits(trials=3)).run()
+    assert of(TrialStopped, store)
+    assert sorted(event.trial for event in of(TrialFinished, store)) == [0, 1, 2]
+    assert [event.outcome for event in of(TrialFinished, store) if event.trial == 1] == ["completed"]
+
+
+def test_reports_of_trials_that_nobody_started_are_not_heard() -> None:
+    polls = {1: [report(77, 5), end(77), report(0, 20), end(0)]}
+    store = Memory()
+    made(store=store, runner=Scripted(lambda poll: polls.get(poll, [])), limits=Limits(trials=1)).run()
+    assert {event.report.trial for event in of(TrialReported, store)} == {0}
+
+
+def taken_up(recorded: list[Event], **others) -> Memory:
+    store = Memory(recorded)
+    made(store=store, **others).run(recorded)
+    return store
+
+
+def started(*numbers: int) -> list[Event]:
+    space = space_table.read(SPACE, "[space]")
+    return [TrialStarted(PLAN.spec(n, Random(space, 0).ask(3)[n]), 0.0) for n in numbers]
+
+
+def test_a_trial_that_diverged_in_its_last_recorded_report_ends_diverged() -> None:
+    recorded = [BEGIN, *started(0), report(0, 5, math.inf)]
+    store = taken_up(recorded, limits=Limits(trials=1), pruner=Asha(History().objective))
+    (finished,) = of(TrialFinished, store)
+    assert (finished.outcome, finished.error) == ("diverged", "val_loss is inf after 5 steps")
+    assert len(of(TrialReported, store)) == 1
+
+
+def test_a_trial_that_was_being_stopped_is_ended_and_not_run_again() -> None:
+    recorded = [BEGIN, *started(0), report(0, 5), TrialStopped(0, 5, "because", 0.0)]
+    store = taken_up(recorded, limits=Limits(trials=1))
+    assert [event.outcome for event in of(TrialFinished, store)] == ["stopped"]
+    assert len(of(TrialStopped, store)) == 1
+
+
+def test_a_verdict_that_was_not_recorded_is_given_after_a_replay() -> None:
+    recorded = [BEGIN, *started(0, 1), report(0, 5, 1.0), report(1, 5, 2.0)]
+    store = taken_up(recorded, limits=Limits(trials=2), pruner=Asha(History().objective))
+    assert [event.trial for event in of(TrialStopped, store)] == [1]
+    assert {event.trial: event.outcome for event in of(TrialFinished, store)} == {
+        0: "completed",
+        1: "stopped",
+    }
+
+
+def test_a_trial_that_had_spent_its_budget_is_not_stopped_by_a_verdict_on_its_way() -> None:
+    """Both reports came at once, so it would have been completed; it is, for its end and its row are missing."""
+    recorded = [BEGIN, *started(0, 1), report(0, 5, 1.0), report(1, 5, 2.0), report(1, 20, 2.0)]
+    store = taken_up(recorded, limits=Limits(trials=2), pruner=Asha(History().objective))
+    assert {event.trial: event.outcome for event in of(TrialFinished, store)} == dict.fromkeys(
+        (0, 1), "completed"
+    )
+    assert [event.report.spent for event in of(TrialReported, store) if event.report.trial == 1] == [5, 20]
+
+
+def test_a_limit_that_is_reached_already_starts_nothing_again() -> None:
+    recorded = [BEGIN, *started(0, 1), report(0, 20, 0.1), end(0)]
+    store = taken_up(recorded, limits=Limits(trials=9, target=0.5))
+    assert [event.outcome for event in of(TrialFinished, store)] == ["completed", "stopped"]
+    assert of(StudyFinished, store)[-1].best == 0
+
+
+def test_an_interrupted_search_says_so_and_leaves_its_trials_running() -> None:
+    store = Memory()
+    search = made(store=store)
+
+    class Finger:
+        def tell(self, event: Event) -> None:
+            if isinstance(event, TrialReported):
+                search.interrupt()
+
+    search.listeners = [Finger()]
+    with pytest.raises(Interrupted):
+        search.run()
+    assert len(search.history.running) == 2
+    assert not of(StudyFinished, store)
+
+
+def test_a_suggestion_with_a_budget_of_its_own_has_its_rungs_below_it() -> None:
+    spec = PLAN.spec(3, Suggestion({"x": 1.0}, budget=12, parent="rows/trial-00001.safetensors"))
+    assert (spec.budget, spec.rungs, spec.horizon) == (12, (5, 10, 12), 20)
+    assert spec.parent == "rows/trial-00001.safetensors"
+    assert spec.seed == PLAN.spec(3, Suggestion({"x": 2.0})).seed != PLAN.spec(4, Suggestion({"x": 1.0})).seed
+
+
+def test_the_chosen_trial_is_the_best_completed_one_and_the_history_agrees_with_the_journal() -> None:
+    store = Memory()
+    history = made(store=store, limits=Limits(trials=9)).run()
+    again = History(events=store)
+    finals = {n: value(trial.spec.config, 20) for n, trial in again.trials.items()}
+    assert of(StudyFinished, store)[-1].best == min(finals, key=finals.__getitem__)
+    assert again.trials == history.trials
+    assert again.spent == history.spent == 9 * 20
