@@ -14,6 +14,7 @@ from dashboards.figures.parallel import parallel
 from dashboards.figures.progress import progress
 from dashboards.figures.schedules import schedules
 from dashboards.load import Study, load
+from hpo.importance import preload as preload_importance
 
 _HERE = Path(__file__).parent
 # Nothing on the page may load anything: what a study's names and values say is only ever shown.
@@ -21,6 +22,12 @@ _POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
     "img-src data: blob:; base-uri 'none'; form-action 'none'"
 )
+
+
+def preload() -> None:
+    """Import what a report needs (a second or two), at a moment when the process would only wait."""
+    preload_importance()
+    go.Figure(go.Scatter()).to_json()  # plotly loads its parts when they are first used
 
 
 def write(study: Path | str, out: Path | str) -> Path:

@@ -4,6 +4,8 @@ Functional analysis of variance: Hutter, Hoos and Leyton-Brown, "An Efficient Ap
 Hyperparameter Importance", ICML 2014; Optuna's estimator, with random forests.
 """
 
+import importlib
+
 import numpy as np
 
 from hpo.history import History
@@ -12,6 +14,12 @@ from hpo.space import Choice, Space
 
 FEWEST_TRIALS = 4  # the shares of fewer are noise
 MOST_TRIALS = 256  # the estimator takes about 6 ms for each
+
+
+def preload() -> None:
+    """Import what the estimator needs, at a moment when the process would only wait."""
+    for name in ("sklearn.ensemble", "optuna.importance._fanova"):
+        importlib.import_module(name)
 
 
 def importance(history: History, space: Space) -> dict[str, float]:

@@ -109,7 +109,7 @@ class Journal:
         if self._file is None:
             self.open()
         assert self._file is not None
-        # Half a character, as in a traceback with an undecodable file name, is written as JSON's escape of it.
+        # Half a character, as in a traceback with an undecodable file name, is written as JSON escapes it.
         data = "".join(codec.encode(event) + "\n" for event in events).encode(errors="backslashreplace")
         while data:
             data = data[os.write(self._file, data) :]

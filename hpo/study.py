@@ -22,7 +22,9 @@ from hpo.listeners.mirror import Mirror
 from hpo.listeners.runs import Ending
 from hpo.loop import Interrupted, Search, versions
 from hpo.options import unknown
+from hpo.pruners.base import Pruner
 from hpo.runners import base as runners
+from hpo.samplers.base import Sampler
 from hpo.store import Journal
 from trials.spec import Value
 
@@ -262,8 +264,12 @@ def search(
         journal.close()
 
 
-def _meanwhile(config: StudyConfig) -> tuple[Any, Any]:
-    return config.sampler(), config.pruner()
+def _meanwhile(config: StudyConfig) -> tuple[Sampler, Pruner]:
+    """What this process can do while the workers load torch and the task."""
+    sampler, pruner = config.sampler(), config.pruner()
+    with contextlib.suppress(ImportError):  # said when the report is written
+        importlib.import_module("dashboards.report").preload()
+    return sampler, pruner
 
 
 def _open(journal: Journal, note: Note) -> list[Event]:

@@ -89,5 +89,8 @@ def ui(
             f"--uri {uri}: there is no file {path} here; `hpo search` writes it in the folder it is run in"
         )
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--port", str(port)]
+    # One user looks at it, and nothing here is MLflow's to run: a dozen processes less.
+    command += ["--workers", "1"]
+    os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
     # In this process's place: who ends it ends the server.
     os.execv(sys.executable, command)

@@ -250,7 +250,7 @@ def test_a_study_is_named_by_name_folder_or_file(look, lines: Path) -> None:
     }
     assert len(outputs) == 1
     assert look("best", folder, "--json") == look("best", NAME, "--json", "--dir", lines / "studies").replace(
-        f'"row": "studies', f'"row": "{lines}/studies'
+        '"row": "studies', f'"row": "{lines}/studies'
     )
 
 
@@ -454,7 +454,8 @@ def test_ui_serves_the_tracking_store_until_it_is_ended(tmp_path: Path) -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     process = hpo(tmp_path, "search", f"{SAMPLE}:curve", "--steps", 20, "--trials", 1)
-    assert process.communicate(timeout=120) and process.returncode == 0
+    process.communicate(timeout=120)
+    assert process.returncode == 0
     server = subprocess.Popen(
         [sys.executable, "-m", "hpo", "ui", "--port", str(port)],
         cwd=tmp_path,
@@ -476,7 +477,7 @@ def test_ui_serves_the_tracking_store_until_it_is_ended(tmp_path: Path) -> None:
         else:
             pytest.fail("nothing answers")
     finally:
-        os.killpg(server.pid, signal.SIGINT)
+        os.killpg(server.pid, signal.SIGTERM)
         try:
             server.wait(30)
         finally:

@@ -35,7 +35,7 @@ class Killed(BaseException):
 
 
 class Mortal:
-    """A journal whose process is killed once so many events are on the disk; the last may be one of a batch."""
+    """A journal whose process is killed once so many events are on the disk, the last maybe amid a batch."""
 
     def __init__(self, journal: Journal, life: int) -> None:
         self._journal, self._life = journal, life

@@ -1,4 +1,4 @@
-"""A study as a table: overrides, defaults, rungs, examples. What is refused is in tests/e2e/test_errors.py."""
+"""A study as a table: overrides, defaults, rungs, examples. What is refused: tests/e2e/test_errors.py."""
 
 from pathlib import Path
 

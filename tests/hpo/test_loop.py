@@ -31,13 +31,14 @@ from trials.spec import Report, TrialSpec
 
 SAMPLE = Path(__file__).parents[1] / "objectives_sample.py"
 PLAN = Plan(20, (5, 10, 15, 20), 20, 0, 0)
+FOUR = Limits(trials=4)
 BEGIN = StudyStarted("study", {}, 0, {}, "", 0.0)
 
 
 def made(
     name: str = "curve",
     lanes: int = 2,
-    limits: Limits = Limits(trials=4),
+    limits: Limits = FOUR,
     store: Memory | None = None,
     **others,
 ) -> Search:
@@ -217,7 +218,7 @@ def test_a_verdict_that_was_not_recorded_is_given_after_a_replay() -> None:
 
 
 def test_a_trial_that_had_spent_its_budget_is_not_stopped_by_a_verdict_on_its_way() -> None:
-    """Both reports came at once, so it would have been completed; it is, for its end and its row are missing."""
+    """Both reports came at once, so it was to be completed: it is, for its end and row are missing."""
     recorded = [BEGIN, *started(0, 1), report(0, 5, 1.0), report(1, 5, 2.0), report(1, 20, 2.0)]
     store = taken_up(recorded, limits=Limits(trials=2), pruner=Asha(History().objective))
     assert {event.trial: event.outcome for event in of(TrialFinished, store)} == dict.fromkeys(

@@ -190,7 +190,7 @@ class Tied(nn.Module):
 
 def test_tied_weights_are_trained_as_one():
     """As torch trains them: the gradient is the sum over both uses."""
-    config = {"optimizer": "sgd", "momentum": 0.0, "batch_size": 40, "lr": 0.1}
+    config = {"optimizer": "sgd", "momentum": 0.0, "batch_size": 40, "lr": 0.1, "schedule": "constant"}
     found = {tied: last(lambda tied=tied: Tied(tied), **config).metrics["val_loss"] for tied in (True, False)}
     model, data = Tied(True), Line().data(0)
     for _ in range(6):
@@ -233,7 +233,7 @@ def test_a_frozen_weight_stays_as_it_was_whatever_the_decay():
     assert not torch.isclose(end.row.weights, before.weights).any()
 
 
-# -- on disk --------------------------------------------------------------------------------------------------
+# -- on disk -------------------------------------------------------------------------------------------------
 
 
 def example(seed=0):
