@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - as everybody writes it
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trials.compiling import Compiler

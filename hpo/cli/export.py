@@ -61,8 +61,13 @@ def _config(config: StudyConfig, trial: Trial) -> str:
     task: Any = {"name": config.reference, **config.options} if config.options else config.reference
     table = {
         "task": task,
-        "space": dict(trial.spec.config),
-        "trial": {"steps": trial.spec.budget, "horizon": trial.spec.horizon, "seed": trial.spec.seed},
+        "config": dict(trial.spec.config),
+        "run": {
+            "steps": trial.spec.budget,
+            "horizon": trial.spec.horizon,
+            "seed": trial.spec.seed,
+            "split_seed": trial.spec.split_seed,
+        },
     }
     return f"# Trial {trial.spec.trial} of study {config.name!r}.\n{tomli_w.dumps(table)}"
 

@@ -58,6 +58,11 @@ def made(
     )
 
 
+def asha() -> Asha:
+    """Judges at 3 and 7 of 20 steps."""
+    return Asha(History().objective, eta=3, rungs=2)
+
+
 def of(kind: type[Event], store: Memory) -> list:
     return [event for event in store if isinstance(event, kind)]
 
@@ -80,9 +85,7 @@ class Watching(InlineRunner):
 
 def test_what_is_done_is_in_the_journal_before_it_is_done() -> None:
     store = Memory()
-    search = made(
-        store=store, runner=Watching(store), pruner=Asha(History().objective), limits=Limits(trials=12)
-    )
+    search = made(store=store, runner=Watching(store), pruner=asha(), limits=Limits(trials=12))
     search.run()
     assert of(TrialStopped, store), "without a stop this shows half"
 
@@ -155,7 +158,7 @@ def test_a_report_on_its_way_does_not_stop_a_trial_twice() -> None:
     }
     store, runner = Memory(), Scripted(lambda poll: polls.get(poll, []))
     limits = Limits(trials=3, target=0.5)
-    made(store=store, runner=runner, pruner=Asha(History().objective), limits=limits).run()
+    made(store=store, runner=runner, pruner=asha(), limits=limits).run()
     stops = [event.trial for event in of(TrialStopped, store)]
     assert sorted(stops) == sorted(set(stops))
     assert sorted(runner.stopped) == sorted(set(runner.stopped))
@@ -168,7 +171,7 @@ def test_a_trial_that_ends_before_its_stop_arrives_has_one_end() -> None:
         3: [end(1, "stopped"), report(2, 20), end(2, "stopped")],
     }
     store, runner = Memory(), Scripted(lambda poll: polls.get(poll, []))
-    made(store=store, runner=runner, pruner=Asha(History().objective), limits=Limits(trials=3)).run()
+    made(store=store, runner=runner, pruner=asha(), limits=Limits(trials=3)).run()
     assert of(TrialStopped, store)
     assert sorted(event.trial for event in of(TrialFinished, store)) == [0, 1, 2]
     assert [event.outcome for event in of(TrialFinished, store) if event.trial == 1] == ["completed"]
@@ -194,7 +197,7 @@ def started(*numbers: int) -> list[Event]:
 
 def test_a_trial_that_diverged_in_its_last_recorded_report_ends_diverged() -> None:
     recorded = [BEGIN, *started(0), report(0, 5, math.inf)]
-    store = taken_up(recorded, limits=Limits(trials=1), pruner=Asha(History().objective))
+    store = taken_up(recorded, limits=Limits(trials=1), pruner=asha())
     (finished,) = of(TrialFinished, store)
     assert (finished.outcome, finished.error) == ("diverged", "val_loss is inf after 5 steps")
     assert len(of(TrialReported, store)) == 1
@@ -209,8 +212,9 @@ def test_a_trial_that_was_being_stopped_is_ended_and_not_run_again() -> None:
 
 def test_a_verdict_that_was_not_recorded_is_given_after_a_replay() -> None:
     recorded = [BEGIN, *started(0, 1), report(0, 5, 1.0), report(1, 5, 2.0)]
-    store = taken_up(recorded, limits=Limits(trials=2), pruner=Asha(History().objective))
+    store = taken_up(recorded, limits=Limits(trials=2), pruner=asha())
     assert [event.trial for event in of(TrialStopped, store)] == [1]
+    assert [event.report.spent for event in of(TrialReported, store) if event.report.trial == 1] == [5]
     assert {event.trial: event.outcome for event in of(TrialFinished, store)} == {
         0: "completed",
         1: "stopped",
@@ -220,7 +224,7 @@ def test_a_verdict_that_was_not_recorded_is_given_after_a_replay() -> None:
 def test_a_trial_that_had_spent_its_budget_is_not_stopped_by_a_verdict_on_its_way() -> None:
     """Both reports came at once, so it was to be completed: it is, for its end and row are missing."""
     recorded = [BEGIN, *started(0, 1), report(0, 5, 1.0), report(1, 5, 2.0), report(1, 20, 2.0)]
-    store = taken_up(recorded, limits=Limits(trials=2), pruner=Asha(History().objective))
+    store = taken_up(recorded, limits=Limits(trials=2), pruner=asha())
     assert {event.trial: event.outcome for event in of(TrialFinished, store)} == dict.fromkeys(
         (0, 1), "completed"
     )

@@ -1,5 +1,7 @@
 """Random numbers inside a step: uniform, independent, and a function of key, step, call and position."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
@@ -30,10 +32,15 @@ STREAMS = {
 }
 
 
+@cache
+def numbers(what):
+    return STREAMS[what]().to(torch.float64).numpy()
+
+
 @pytest.mark.parametrize("what", STREAMS)
 def test_numbers_are_uniform(what):
     """4096 of each; a uniform stream fails one at 1e-4 once in 10,000 keys, and keys are fixed here."""
-    found = STREAMS[what]().to(torch.float64).numpy()
+    found = numbers(what)
     assert found.min() >= 0.0
     assert found.max() < 1.0
     assert stats.kstest(found, "uniform").pvalue > 1e-4
@@ -44,7 +51,7 @@ def test_numbers_are_uniform(what):
 @pytest.mark.parametrize("what", STREAMS)
 @pytest.mark.parametrize("lag", [1, 2, 8, 64])
 def test_numbers_do_not_follow_from_those_before(what, lag):
-    found = STREAMS[what]().numpy()
+    found = numbers(what)
     assert abs(np.corrcoef(found[:-lag], found[lag:])[0, 1]) < 4 / np.sqrt(len(found))
 
 
