@@ -265,9 +265,9 @@ def test_report_is_written_where_it_is_wanted(look, lines: Path, tmp_path: Path)
 
 def test_the_exported_config_is_that_of_the_trial(look, history: History) -> None:
     table = tomllib.loads(look("export", NAME, "--trial", 2))
-    assert table["space"] == history.trials[2].spec.config
-    assert table["trial"]["steps"] == 40
-    assert tomllib.loads(look("export", NAME))["space"] == history.best.spec.config
+    assert table["config"] == history.trials[2].spec.config
+    assert table["run"]["steps"] == 40
+    assert tomllib.loads(look("export", NAME))["config"] == history.best.spec.config
 
 
 def test_the_exported_schedule_is_the_one_that_was_followed(look, history: History) -> None:
