@@ -3,6 +3,8 @@
 A trial does not notice its lane, its neighbours or the moment at which it was admitted.
 """
 
+import os
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -353,6 +355,7 @@ _IRIS = {"width": 4, "depth": 1, "batch_size": 8, "lr": 0.01}
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(shutil.which(os.environ.get("CXX", "g++")) is None, reason="needs a C++ compiler")
 def test_compiled_agrees_with_eager_and_nothing_is_compiled_after_the_first_tick(tmp_path, monkeypatch):
     monkeypatch.setenv("HPO_CACHE_DIR", str(tmp_path))
     made = load_task("tabular", {"data": "iris"})
