@@ -49,7 +49,8 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 
 bench: $(BENCH_READY)
-	$(BIN)/python -m tests.bench.trials
+	$(BIN)/python -m tests.bench.trials --trials 32
+	$(BIN)/python -m tests.bench.trials --trials 128 --only hpo-cold hpo-warm hpo-mlflow optuna-1 optuna-2
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis *.egg-info

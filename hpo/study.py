@@ -267,8 +267,9 @@ def search(
 def _meanwhile(config: StudyConfig) -> tuple[Sampler, Pruner]:
     """What this process can do while the workers load torch and the task."""
     sampler, pruner = config.sampler(), config.pruner()
-    with contextlib.suppress(ImportError):  # said when the report is written
-        importlib.import_module("dashboards.report").preload()
+    if config.runner_name() == "processes":
+        with contextlib.suppress(ImportError):  # said when the report is written
+            importlib.import_module("dashboards.report").preload()
     return sampler, pruner
 
 

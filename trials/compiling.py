@@ -304,16 +304,24 @@ class Compiler:
         self._trace(plan.program, plan)
         plan.settled = True
 
+    def forget(self, program: "Program") -> None:
+        """The program is no longer used."""
+        plan = self._plans.pop(id(program), None)
+        if plan is not None:
+            self._end(plan)
+
     def close(self) -> None:
         """End what is being compiled; safe to call twice."""
         for plan in self._plans.values():
-            if plan.process is not None:
-                plan.process.terminate()
-                plan.process.wait()
-                assert plan.process.stderr is not None
-                plan.process.stderr.close()
-                plan.process = None
-                plan.settled = True
+            self._end(plan)
+
+    def _end(self, plan: _Plan) -> None:
+        if plan.process is not None:
+            plan.process.terminate()
+            plan.process.wait()
+            assert plan.process.stderr is not None
+            plan.process.stderr.close()
+            plan.process, plan.settled = None, True
 
 
 def _main() -> None:

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from schedules import spec as schedule_spec
+from schedules.combine import shift
 from schedules.tuners import open_loop
 from schedules.types import Keep, Probe, Segment, Trace, Tuner
 from trials.lanes import Lanes
@@ -23,12 +24,12 @@ from trials.spec import Report, TrialSpec
 
 TICK = 10
 
-MakeTuner = Callable[[TrialSpec], Tuner]
+MakeTuner = Callable[[TrialSpec, int], Tuner]  # the trial, and the step its first row is at
 
 
-def scheduled(spec: TrialSpec) -> Tuner:
-    """The schedule a config names, stretched over the horizon, as a tuner."""
-    return open_loop(schedule_spec.from_config(spec.config, spec.horizon), spec.budget)
+def scheduled(spec: TrialSpec, step: int = 0) -> Tuner:
+    """The schedule a config names, stretched over the horizon and read from `step` on, as a tuner."""
+    return open_loop(shift(schedule_spec.from_config(spec.config, spec.horizon), step), spec.budget)
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ class Drive:
         Raises:
             ValueError: a schedule, hyperparameter or row that cannot be.
         """
-        course = _Course(spec, self._make_tuner(spec))
+        course = _Course(spec, self._make_tuner(spec, 0 if start is None else start.step))
         self.lanes.admit(spec, start)
         self._courses[spec.trial] = course
         if start is not None:

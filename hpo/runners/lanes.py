@@ -22,6 +22,8 @@ from trials.spec import Config, Report, TrialSpec
 from trials.task import Splits, Task, default_device, load_task
 from trials.train import build, load_splits, to_device
 
+_PROGRAMS = 32  # kept at a time; more only while that many have trials
+
 
 def row_name(trial: int) -> str:
     """Where a trial's row lies in the study's folder."""
@@ -112,9 +114,16 @@ class LanesRunner:
         task, splits = self._load()
         parts = recipe(task, spec.config)
         if parts.key not in self._drives:
+            self._forget_idle()
             program = build(task, splits, parts, self.device)
             self._drives[parts.key] = Drive(Lanes(program, self.lanes, self._compiler), self.target.tick)
         return self._drives[parts.key]
+
+    def _forget_idle(self) -> None:
+        """Let go of programs without a trial, oldest first, so that a study of many structures fits."""
+        idle = [key for key, drive in self._drives.items() if not len(drive)]
+        for key in idle[: max(0, len(self._drives) - _PROGRAMS + 1)]:
+            self._compiler.forget(self._drives.pop(key).lanes.program)
 
     def _parent(self, spec: TrialSpec, program: Program) -> Row | None:
         if spec.parent is None:

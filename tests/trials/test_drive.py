@@ -50,7 +50,7 @@ def probe(steps: int, *factors: float, evals: int = 0) -> Probe:
 def driven(one: TrialSpec, *wishes: Keep | Probe, tick: int = 10, tuner=None):
     """One trial under these wishes: its reports, its end, and what the tuner was told."""
     tuner = tuner or Script(*wishes)
-    drive = Drive(lanes_of("tabular", one.config, 1), tick, lambda _: tuner)
+    drive = Drive(lanes_of("tabular", one.config, 1), tick, lambda *_: tuner)
     drive.admit(one)
     reports, ends = finish(drive)
     return reports.get(one.trial, []), ends[one.trial], getattr(tuner, "told", None)
@@ -243,7 +243,7 @@ def test_a_report_inside_a_probe_is_of_the_row_that_is_kept():
 
 def test_a_budget_that_ends_inside_a_probe_leaves_the_kept_row():
     one = spec(CONFIG, budget=10)
-    drive = Drive(lanes_of("tabular", CONFIG, 1), 10, lambda _: Script(keep(4), probe(20, 1e3)))
+    drive = Drive(lanes_of("tabular", CONFIG, 1), 10, lambda *_: Script(keep(4), probe(20, 1e3)))
     drive.admit(one)
     drive.tick()
     wanted = drive.lanes.read(0)
@@ -263,7 +263,7 @@ def test_trials_under_different_tuners_do_not_notice_each_other():
         3: lambda: Script(*[keep(1, 0.5)] * 40),
     }
     specs = [spec({**CONFIG, "lr": 0.003 * (n + 1)}, n, budget=16 + n, rungs=(3 + 2 * n,)) for n in range(4)]
-    drive = Drive(lanes_of("tabular", CONFIG, 4), 7, lambda one: make[one.trial]())
+    drive = Drive(lanes_of("tabular", CONFIG, 4), 7, lambda one, _: make[one.trial]())
     for one in specs:
         drive.admit(one)
     together, _ = finish(drive)
@@ -308,7 +308,7 @@ def test_a_trial_whose_tuner_raises_is_not_admitted_and_the_others_go_on():
     drive = Drive(
         lanes_of("tabular", CONFIG, 2),
         4,
-        lambda one: Broken() if one.trial == 0 else Script(keep(20, cosine(12))),
+        lambda one, _: Broken() if one.trial == 0 else Script(keep(20, cosine(12))),
     )
     drive.admit(good)
     with pytest.raises(OSError, match="no idea"):
@@ -399,3 +399,19 @@ def test_data_of_another_kind_than_splits_is_refused():
 
     with pytest.raises(TypeError, match=r"Task\.data returned dict, trials\.task\.Splits is wanted"):
         next(train(Wrong(), spec({}), device=CPU))
+
+
+def test_a_trial_that_begins_from_a_row_goes_on_where_its_schedule_was():
+    config = {**CONFIG, "schedule": "linear"}
+    whole = TrialSpec(0, config, 0, budget=40, rungs=(20, 40), horizon=40, split_seed=0)
+    rest = TrialSpec(0, config, 0, budget=20, rungs=(20,), horizon=40, split_seed=0)
+    drive = Drive(lanes_of("tabular", config, 1), 5)
+    drive.admit(whole)
+    while not any(isinstance(said, Report) for said in drive.tick()):
+        continue
+    row = drive.lanes.read(0)
+    first = finish(drive)[0][0][-1]
+    drive.admit(rest, row)
+    second = finish(drive)[0][0][-1]
+    assert (second.step, second.spent) == (40, 20)
+    assert second.metrics["val_loss"] == first.metrics["val_loss"]
