@@ -67,9 +67,14 @@ class Killing:
     def words(self) -> list[str]:
         return ["resume", self.name] if self.kept else self._search
 
-    def kill(self, after_seconds: float) -> bool:
-        """Search for so long and die; whether the search lived that long."""
+    def kill(self, after_seconds: float, amid: bool = False) -> bool:
+        """Search for so long, from its first word if amid, and die; whether it lived that long."""
         process = begin(self.words(), self.folder)
+        before = len(self.kept)
+        while amid and process.poll() is None:
+            if self.path.exists() and self.path.stat().st_size > before:
+                break
+            time.sleep(0.005)
         try:
             process.wait(after_seconds)
         except subprocess.TimeoutExpired:
@@ -153,12 +158,13 @@ def test_a_search_killed_at_random_moments_gets_done_and_is_mirrored_once(tmp_pa
     assert begin([*search, "--dry-run"], tmp_path).wait(60) == 0
     start_seconds = time.monotonic() - began
     generator = np.random.default_rng(0)
-    # Very early, while it starts, and in the two seconds that the search takes.
+    # Very early, while it starts, and in the second after its first word.
     early = start_seconds * generator.uniform(0.1, 1.0, max(1, KILLS // 4))
-    late = start_seconds + generator.uniform(0.0, 2.0, max(0, KILLS - len(early)))
+    late = generator.uniform(0.0, 1.0, max(0, KILLS - len(early)))
+    plans = [*((float(delay), False) for delay in early), *((float(delay), True) for delay in late)]
     amid = 0
-    for delay in generator.permutation([*early, *late]):
-        if study.kill(float(delay)):
+    for number in generator.permutation(len(plans)):
+        if study.kill(*plans[number]):
             amid += bool(study.kept) and b'"StudyFinished"' not in study.kept
             continue
         # It got done before its time was up: the next one is another study of the same kind.
