@@ -9,7 +9,7 @@ from typing import Any
 from dashboards import theme
 from dashboards.figures.table import table
 from dashboards.load import Study
-from hpo.history import State, Trial
+from hpo.history import State, Trial, readings
 
 _STATES: tuple[State, ...] = ("completed", "running", "stopped", "diverged", "failed")
 _MOST_ERRORS = 20
@@ -59,7 +59,7 @@ def best(study: Study) -> str:
         f"<div><dt>{theme.text(name, 32)}</dt><dd>{theme.text(value)}</dd></div>"
         for name, value in trial.spec.config.items()
     )
-    once = " <small>read once, for this trial only</small>" if tested else ""
+    once = f" <small>{readings(study.history)}</small>" if tested else ""
     test = _metrics(tested) if tested else '<p class="empty">not read</p>'
     return f"""<section class="card best" id="best">
 <h2>Best trial <small>trial {trial.spec.trial}{state}</small></h2>

@@ -23,7 +23,7 @@ from hpo.pruners.base import PRUNERS, Pruner
 from hpo.runners.base import RUNNERS, Target
 from hpo.samplers import base as samplers
 from hpo.samplers.base import SAMPLERS, Sampler
-from hpo.space import Choice, Space
+from hpo.space import Choice, Int, Space
 from hpo.space import table as space_table
 from schedules import spec as schedule_spec
 from trials.names import TASKS, load_object
@@ -81,6 +81,12 @@ _TASK_SPACE: dict[str, Any] = {
     "schedule": {"choice": ["cosine", "linear", "rex", "wsd"]},
     "warmup_fraction": {"low": 0.0, "high": 0.2},
 }
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)  # not on every system
+    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
 
 
 def _is_number(value: Any) -> bool:
@@ -168,7 +174,7 @@ class StudyConfig:
             return 1
         if self.table["runner"]["device"] not in ("", "cpu") or Path("/dev/nvidia0").exists():
             return 1  # one program fills the device
-        return max(1, min(len(os.sched_getaffinity(0)), self.limits.trials or DEFAULT_LANES))
+        return max(1, min(cores(), self.limits.trials or DEFAULT_LANES))
 
     def lanes(self) -> int:
         """Trials that a worker trains at a time."""
@@ -179,31 +185,35 @@ class StudyConfig:
         limit = self.limits
         steps = (limit.trials or DEFAULT_TRIALS) * self.steps
         runner, trial = self.table["runner"], self.table["trial"]
-        options = dict(self.options)
-        if self.kind == "function":
-            options["metric"] = self.objective.metric
         return Target(
             self.reference,
-            options,
+            dict(self.options),
             str(self.base),
             str(folder),
-            int(trial["split_seed"]),
-            int(trial["tick"]),
-            runner["compile"],
-            min(steps, limit.total_steps or steps),
-            trial["save"] != "none",
-            runner["device"],
+            metric=self.objective.metric,
+            split_seed=int(trial["split_seed"]),
+            tick=int(trial["tick"]),
+            compile=runner["compile"],
+            expected_steps=min(steps, limit.total_steps or steps),
+            save=trial["save"] != "none",
+            device=runner["device"],
             kind="lanes" if self.kind == "task" else "inline",
         )
 
     def examples(self) -> list[dict[str, Value]]:
         """A few configs that together take every choice, to try the task on."""
-        widest = max([len(d.choices) for d in self.space.domains.values() if isinstance(d, Choice)] or [1])
+        domains = self.space.domains.values()
+        # Every choice, and both ends of every whole number: a task may read some only there.
+        widest = max(
+            [len(d.choices) if isinstance(d, Choice) else 2 * isinstance(d, Int) for d in domains] + [1]
+        )
         drawn = [self.space.sample(stream(self.seed, "examples", n)) for n in range(widest)]
         for number, config in enumerate(drawn):
             for name, domain in self.space.domains.items():
                 if isinstance(domain, Choice) and name in config:
                     config[name] = domain.choices[number % len(domain.choices)]
+                elif isinstance(domain, Int) and name in config:
+                    config[name] = (domain.low, domain.high)[number % 2]
         return [self.space.complete(_active(self.space, config)) for config in drawn]
 
 
@@ -380,7 +390,14 @@ def build(table: Mapping[str, Any], where: str, base: Path, name: str = "", load
     """
     notices: list[str] = []
     filled = _filled(table, where)
+    base = base.resolve()
     reference, options = _task(filled["task"], where)
+    for option, value in options.items():
+        # A file named beside the study file is found from any folder, now and when the study is taken up.
+        if isinstance(value, str) and value and (base / value).is_file():
+            options[option] = str(base / value)
+    if options:
+        filled["task"] = {"name": reference, **options}
     kind: Kind = "function"
     own_space: Mapping[str, Any] = {}
     if load:

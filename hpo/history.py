@@ -1,7 +1,7 @@
 """Fold of events: what is known now. Incremental; a fresh fold of the same events is equal."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -57,6 +57,7 @@ class History:
         self.trials: dict[int, Trial] = {}
         self.study: StudyStarted | None = None  # of the latest session
         self.finish: StudyFinished | None = None  # None again once a finished study is taken up
+        self.tested: dict[int, Mapping[str, float]] = {}  # trials chosen so far -> their test metrics
         self.sessions = 0
         self.spent = 0  # steps paid for by all trials
         self.incumbents: list[Incumbent] = []
@@ -90,6 +91,8 @@ class History:
                 self._consider(trial, event.time)
             case StudyFinished():
                 self.finish = event
+                if event.best is not None and event.test:
+                    self.tested[event.best] = event.test
         self._last_time = event.time
 
     def _consider(self, trial: Trial, time: float) -> None:
@@ -108,7 +111,7 @@ class History:
 
     @property
     def best(self) -> Trial | None:
-        """The completed trial with the lowest objective; while none is complete, the lowest of the stopped.
+        """The completed trial with the lowest objective; while none is complete, the lowest of the others.
 
         Only trials that had the whole budget are compared with each other: a value at a rung is not a result.
         """
@@ -132,3 +135,17 @@ class History:
             return 0.0
         end = self._last_time if now is None else now
         return self._elapsed_before + max(0.0, end - self._session_start)
+
+
+def readings(history: History) -> str:
+    """How often the test split was read: once, unless a study that was taken up chose another trial.
+
+    >>> readings(History())
+    'read once, for this trial only'
+    """
+    times = len(history.tested)
+    return (
+        "read once, for this trial only"
+        if times < 2
+        else f"read for {times} trials, chosen one after another"
+    )

@@ -52,7 +52,7 @@ class Limits:
         if self.room(history, budget) != 0:
             return ""
         if self.trials is not None and len(history.trials) >= self.trials:
-            return f"{self.trials} trials"
+            return f"{self.trials} trial{'s' if self.trials > 1 else ''}"
         if self._is_stale(history):
             return f"no improvement in {self.no_improvement} trials"
         return f"{self.total_steps} steps"

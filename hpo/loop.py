@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from hpo.errors import HpoError
 from hpo.events import (
     Event,
     Listener,
@@ -93,6 +94,7 @@ class Search:
     keep_rows: Literal["best", "all", "none"] = "best"
     clock: Callable[[], float] = time.time
     timers: Timers = field(default_factory=Timers)
+    problems: list[str] = field(default_factory=list[str])  # what the user should be told at the end
     _again: deque[TrialSpec] = field(default_factory=deque[TrialSpec])
     _known: dict[int, int] = field(default_factory=dict[int, int])  # restarted trial -> spent the journal has
     _stopping: set[int] = field(default_factory=set[int])
@@ -149,7 +151,8 @@ class Search:
         for trial in self.history.running:
             number = trial.spec.trial
             last: Mapping[str, float] = trial.reports[-1].metrics if trial.reports else {}
-            infinite = [name for name, value in last.items() if not math.isfinite(value)]
+            telling = ("train_loss", self.history.objective.metric)
+            infinite = [name for name in telling if not math.isfinite(last.get(name, 0.0))]
             if infinite:
                 error = f"{infinite[0]} is {last[infinite[0]]} after {trial.spent} steps"
                 self._publish([TrialFinished(number, "diverged", now, error)])
@@ -214,7 +217,7 @@ class Search:
         self.timers.runner += time.perf_counter() - began
 
     def _hear(self, events: Sequence[TrialReported | TrialFinished]) -> None:
-        fresh = [event for event in events if self._is_fresh(event)]
+        fresh = [self._as_judged(event) for event in events if self._is_fresh(event)]
         if not fresh:
             return
         self._publish(fresh)
@@ -235,12 +238,22 @@ class Search:
             self._publish(stops)
             self._stop([event.trial for event in stops if isinstance(event, TrialStopped)])
 
+    def _as_judged(self, event: TrialReported | TrialFinished) -> TrialReported | TrialFinished:
+        """A verdict is final: a trial that outran the order to stop was stopped all the same."""
+        if isinstance(event, TrialReported) or event.trial not in self._stopping or event.outcome == "failed":
+            return event
+        if event.row and self.folder is not None:
+            (self.folder / event.row).unlink(missing_ok=True)
+        return TrialFinished(event.trial, "stopped", event.time)
+
     def _is_fresh(self, event: TrialReported | TrialFinished) -> bool:
         number = event.report.trial if isinstance(event, TrialReported) else event.trial
         trial = self.history.trials.get(number)
         if trial is None or trial.state != "running":
             return False
-        return isinstance(event, TrialFinished) or event.report.spent > self._known.get(number, 0)
+        if isinstance(event, TrialFinished):
+            return True
+        return number not in self._stopping and event.report.spent > self._known.get(number, 0)
 
     def _stopped(self, trial: Trial, now: float) -> TrialStopped:
         return TrialStopped(trial.spec.trial, trial.spent, self.pruner.reason(trial.spec.trial), now)
@@ -276,8 +289,13 @@ class Search:
         number: int | None = None
         if best is not None:
             number = best.spec.trial
-            if best.row and self.folder is not None and (self.folder / best.row).is_file():
-                test = self.runner.test(best.spec, best.row)
+            if number in self.history.tested:
+                test = self.history.tested[number]  # chosen before: what was read then is the figure
+            elif best.row and self.folder is not None and (self.folder / best.row).is_file():
+                try:
+                    test = self.runner.test(best.spec, best.row)
+                except HpoError as error:
+                    self.problems.append(f"the test split could not be read: {error}")
         self._publish([StudyFinished(reason, self.clock(), number, dict(test))])
 
     def _tidy_row(self, trial: Trial) -> None:
@@ -295,7 +313,8 @@ class Search:
             return
         best, keeps_all = self.history.best, self.keep_rows == "all"
         kept = {trial.row for trial in self.history.trials.values() if keeps_all or trial is best}
-        for path in (self.folder / "rows").glob("*trial-*"):
+        rows = self.folder / "rows"
+        for path in [*rows.glob("trial-[0-9]*.safetensors"), *rows.glob(".trial-[0-9]*")]:
             if path.relative_to(self.folder).as_posix() not in kept:
                 path.unlink(missing_ok=True)
 

@@ -113,7 +113,7 @@ class Journal:
         data = "".join(codec.encode(event) + "\n" for event in events).encode(errors="backslashreplace")
         while data:
             data = data[os.write(self._file, data) :]
-        os.fdatasync(self._file)
+        getattr(os, "fdatasync", os.fsync)(self._file)  # not every system has the first
 
     def close(self) -> None:
         """Give the right to write back; safe to call twice."""

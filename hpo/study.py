@@ -26,7 +26,6 @@ from hpo.pruners.base import Pruner
 from hpo.runners import base as runners
 from hpo.samplers.base import Sampler
 from hpo.store import Journal
-from trials.spec import Value
 
 JOURNAL, STUDY_FILE, REPORT = "journal.jsonl", "study.toml", "report.html"
 _PARTIAL = f".{STUDY_FILE}.partial"
@@ -243,6 +242,8 @@ def search(
                 interrupted = True
             except KeyboardInterrupt:  # the second Ctrl-C: nothing more is waited for
                 interrupted = stopped = True
+        for line in loop.problems:
+            note(line)
         ending = "KILLED" if interrupted else None
         report = None if stopped else write_report(folder, folder / REPORT, note)
         for one in listeners:
@@ -360,9 +361,11 @@ def search_over(
     root: Path | str = DEFAULT_ROOT,
     name: str = "",
     settings: Sequence[str] = (),
-    **sections: Mapping[str, Value],
+    **sections: Mapping[str, Any] | str | bool,
 ) -> Outcome:
     """Search from Python: `task` as on the command line, or a study as a table.
+
+    Sections of a study file are keywords: `limits={"trials": 4}`, `metric="val_accuracy"`, `tracking=False`.
 
     >>> outcome = search_over("digits", limits={"trials": 4})  # doctest: +SKIP
 
@@ -371,9 +374,18 @@ def search_over(
     """
     if isinstance(task, str):
         table, where, base = configs.find(task)
-    else:
+    elif isinstance(cast(object, task), Mapping):
         table, where, base = dict(task), "study", Path.cwd()
+    else:
+        raise UsageError(
+            f'task is {type(task).__name__}: name it, as on the command line ("digits", "module:Class"), '
+            "or give a study as a table"
+        )
     for section, values in sections.items():
-        table[section] = {**table.get(section, {}), **values}
+        before = table.get(section)
+        is_section = isinstance(values, Mapping) and isinstance(before, Mapping)
+        table[section] = (
+            {**cast(Mapping[str, Any], before), **cast(Mapping[str, Any], values)} if is_section else values
+        )
     config = configs.build(configs.override(table, settings), where, base, name)
     return search(config, create(config, Path(root)))

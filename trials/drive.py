@@ -90,10 +90,13 @@ class _Course:
 class Drive:
     """Trains the trials in the lanes of one program."""
 
-    def __init__(self, lanes: Lanes, tick: int = TICK, make_tuner: MakeTuner = scheduled) -> None:
+    def __init__(
+        self, lanes: Lanes, tick: int = TICK, make_tuner: MakeTuner = scheduled, metric: str = "val_loss"
+    ) -> None:
         if tick < 1:
             raise ValueError(f"tick={tick} must be at least 1 step")
         self.lanes, self.tick_steps, self._make_tuner = lanes, tick, make_tuner
+        self._telling = ("train_loss", metric)  # not finite: diverged; other metrics may be undefined early
         self._courses: dict[int, _Course] = {}
 
     def __len__(self) -> int:
@@ -216,8 +219,8 @@ class Drive:
                 course.since_report = []
                 found = kept[trial] if course.is_probing else metrics[trial]
                 values = {"train_loss": float(losses.mean()), **found}
-                if not all(map(math.isfinite, values.values())):
-                    bad = next(name for name, value in values.items() if not math.isfinite(value))
+                bad = next((name for name in self._telling if not math.isfinite(values.get(name, 0.0))), "")
+                if bad:
                     said.extend(self._diverge(trial, course, values, f"{bad} is {values[bad]}"))
                     continue
                 said.append(self._report(trial, course, values))

@@ -63,11 +63,19 @@ def load_object(reference: str, base: Path | None = None) -> Any:
             sys.path.insert(0, str(path.parent))
             try:
                 found.loader.exec_module(module)
-            except BaseException:
+            except BaseException as error:
                 del sys.modules[module_name]
+                if isinstance(error, ImportError) and "relative import" in str(error):
+                    raise ValueError(
+                        f"{reference!r} imports its neighbours relatively, so it belongs to a package: "
+                        f"name it as one, such as '{path.parent.name}.{path.stem}:{name}'"
+                    ) from error
                 raise
             finally:
                 sys.path.remove(str(path.parent))
+                # What it imports later, inside its functions, is still found; nothing of ours is shadowed.
+                if str(path.parent) not in sys.path:
+                    sys.path.append(str(path.parent))
     else:
         sys.path.insert(0, str(base))
         try:
@@ -78,6 +86,8 @@ def load_object(reference: str, base: Path | None = None) -> Any:
             raise
         finally:
             sys.path.remove(str(base))
+            if str(base) not in sys.path:
+                sys.path.append(str(base))
     try:
         found_object = module
         for part in name.split("."):

@@ -94,14 +94,25 @@ class Dropout(nn.Module):
         )
 
 
+_OTHER_DROPOUTS = (nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
+
+
 def replace_dropout(model: nn.Module) -> nn.Module:
-    """The model with every `nn.Dropout` replaced, in place: a generator's stream cannot follow a row."""
+    """The model with every `nn.Dropout` replaced, in place: a generator's stream cannot follow a row.
+
+    Raises:
+        ValueError: another kind of dropout, which has no such form.
+    """
     # Not named_children: that names a module used twice only once, and the second use would stay.
     for name, child in list(model._modules.items()):
         if child is None:
             continue
         if type(child) is nn.Dropout:
             setattr(model, name, Dropout(child.p) if child.p < 1.0 else child)
+        elif isinstance(child, _OTHER_DROPOUTS) and child.p > 0:
+            raise ValueError(
+                f"{type(child).__name__} cannot follow a lane: use trials.noise.Dropout in its place"
+            )
         else:
             replace_dropout(child)
     return model

@@ -56,20 +56,31 @@ class _Structure(Mapping[str, Value]):
         return len(self._values)
 
 
-class _Floats(dict[str, Tensor]):
-    """The float hyperparameters of a lane; remembers which were asked for."""
+class _Floats(Mapping[str, Tensor]):
+    """The float hyperparameters of a lane; remembers which were asked for, and says where the others are."""
 
-    def __init__(self, values: Mapping[str, Tensor], read: set[str]) -> None:
-        super().__init__(values)
-        self._read = read
+    def __init__(self, values: Mapping[str, Tensor], structure: Mapping[str, Value], read: set[str]) -> None:
+        self._values, self._structure, self._read = values, structure, read
 
     def __getitem__(self, name: str) -> Tensor:
         self._read.add(name)
-        return super().__getitem__(name)
+        if name not in self._values and name in self._structure:
+            value = self._structure[name]
+            advice = f"; to have it here, write {float(value)} in the study" if isinstance(value, int) else ""
+            raise ValueError(
+                f"hyperparameter {name!r} is {value!r}, no float: it picks the program and reaches "
+                f"Task.model, not Task.loss{advice}"
+            )
+        return self._values[name]
 
-    def get(self, name: str, default: Any = None) -> Any:
-        self._read.add(name)
-        return super().get(name, default)
+    def __contains__(self, name: object) -> bool:
+        return name in self._values
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
 
 
 @dataclass(frozen=True)
@@ -258,7 +269,8 @@ class Program:
     # -- the step -----------------------------------------------------------------------------------------
 
     def _named_hyper(self, hyper: Tensor) -> _Floats:
-        return _Floats({name: hyper[index] for index, name in enumerate(self.float_names)}, self.read)
+        values = {name: hyper[index] for index, name in enumerate(self.float_names)}
+        return _Floats(values, dict(self.structure), self.read)
 
     def _loss_of(
         self,

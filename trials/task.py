@@ -42,6 +42,13 @@ class Splits:
                 raise ValueError(f"split {name!r} is empty: give it at least one tensor")
             if sizes and 0 in sizes.values():
                 raise ValueError(f"split {name!r} has no examples: {sizes}")
+            # Found out now, not when the chosen trial is about to be reported.
+            form = {part_name: (part.shape[1:], part.dtype) for part_name, part in split.items()}
+            wanted = {part_name: (part.shape[1:], part.dtype) for part_name, part in self.train.items()}
+            if sizes and form != wanted:
+                raise ValueError(
+                    f"split {name!r} differs from 'train' in names, shapes or dtypes: {form}, {wanted}"
+                )
 
 
 @runtime_checkable

@@ -95,10 +95,8 @@ def _schedule(config: StudyConfig, trial: Trial) -> str:
     return json.dumps(table, indent=1) + "\n"
 
 
-_TASK_SCRIPT = '''"""Trial {number} of study {name!r}: trains it again, with the same seed, split, schedule.
-
-Needs this project installed. Run it in the folder that the task's name is looked up in: {base}
-"""
+_TASK_SCRIPT = """# Trial {number} of study {name!r}: trains it again, with the same seed, split and schedule.
+# Needs this project installed; the task's name is looked up in {base!r}.
 
 from pathlib import Path
 
@@ -124,9 +122,9 @@ if __name__ == "__main__":
         lr = spec.config.get("lr", 1e-3) * float(rate(report.step - 1))
         metrics = "  ".join(f"{{name}} {{value:.5f}}" for name, value in report.metrics.items())
         print(f"step {{report.step:>6}}  lr {{lr:.3g}}  {{metrics}}")
-'''
+"""
 
-_FUNCTION_SCRIPT = '''"""Trial {number} of study {name!r}: calls the objective again, same config and seed."""
+_FUNCTION_SCRIPT = """# Trial {number} of study {name!r}: calls the objective again with the same config and seed.
 
 from pathlib import Path
 
@@ -147,7 +145,7 @@ if __name__ == "__main__":
     found = load_object({reference!r}, Path({base!r}))(spec)
     for report in found if hasattr(found, "__next__") else [found]:
         print(report)
-'''
+"""
 
 
 def _script(config: StudyConfig, trial: Trial) -> str:

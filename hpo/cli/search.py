@@ -158,9 +158,11 @@ def _run(config: StudyConfig, folder: Path, json: bool, debug: bool) -> None:
     if outcome.interrupted:
         raise typer.Exit(3)
     history = outcome.history
-    if history.trials and history.count("failed") == len(history.trials):
+    if history.trials and history.count("failed") + history.count("diverged") == len(history.trials):
         errors = [trial.error.strip().splitlines()[-1] for trial in history.trials.values() if trial.error]
-        note(f"every trial failed; the last one: {errors[-1] if errors else 'no reason was given'}")
+        what = "diverged" if not history.count("failed") else "failed or diverged"
+        what = "failed" if not history.count("diverged") else what
+        note(f"every trial {what}; the last one: {errors[-1] if errors else 'no reason was given'}")
         raise typer.Exit(1)
     reported = {name for trial in history.trials.values() for one in trial.reports for name in one.metrics}
     metric = config.objective.metric

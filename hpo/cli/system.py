@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from hpo.cli.options import Debug
+from hpo.config import cores
 from hpo.errors import MissingDependency, UsageError
 from hpo.listeners.mirror import DEFAULT_URI
 
@@ -45,7 +46,7 @@ def doctor(debug: Debug = False) -> None:
             line(name, version(name))
         except PackageNotFoundError:
             line(name, "missing", f"install it: pip install {name}")
-    line("cores", str(len(os.sched_getaffinity(0))))
+    line("cores", str(cores()))
     try:
         import torch
 

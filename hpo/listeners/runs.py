@@ -25,7 +25,7 @@ from hpo.events import (
 from hpo.history import History
 from hpo.listeners.rates import has_default_schedule, rate_curve
 from hpo.objective import Objective
-from trials.spec import TrialSpec
+from trials.spec import Report, TrialSpec
 
 Status = Literal["RUNNING", "FINISHED", "KILLED", "FAILED"]
 Ending = Literal["FINISHED", "KILLED", "FAILED"]
@@ -104,6 +104,7 @@ class Runs:
                 for name, value in report.metrics.items():
                     run.measure(name, report.spent, value, event.time)
                 run.measure("seconds", report.spent, report.seconds, event.time)
+                self._measure_rates(report, event.time)
                 self.changed.add(report.trial)
             case TrialStopped():
                 self.runs[event.trial].tags["hpo.stop_reason"] = event.reason or "stopped"
@@ -159,10 +160,17 @@ class Runs:
         }
         params = {valid_name(name): str(value) for name, value in spec.config.items()}
         run = Run(f"trial {spec.trial}", _milliseconds(time), tags, params)
-        for step, rate in rate_curve(spec.config, spec.horizon, self._is_default):
-            run.measure("lr", step, rate, time)
         self.runs[spec.trial] = run
         self.changed.add(spec.trial)
+
+    def _measure_rates(self, report: Report, time: float) -> None:
+        """The rates of the steps since the last report: of what was trained, not of what was planned."""
+        trial, run = self.history.trials[report.trial], self.runs[report.trial]
+        before = trial.spent if trial.reports else -1
+        curve = rate_curve(trial.spec.config, trial.spec.horizon, self._is_default)
+        for step, rate in curve:
+            if before < step <= report.spent:
+                run.measure("lr", step, rate, time)
 
     def _finish_trial(self, event: TrialFinished) -> None:
         run = self.runs[event.trial]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from hpo.history import History, State, Trial
+from hpo.history import History, State, Trial, readings
 from hpo.listeners import words
 from hpo.listeners.rates import has_default_schedule, rate_curve
 from schedules import spec as schedules
@@ -35,7 +35,7 @@ def summary(history: History, *, report: str = "", resume: str = "", encoding: s
         lines.extend(_table({name: words.value(value) for name, value in best.spec.config.items()}))
         lines.extend(_schedule(history, best, encoding))
     if history.finish is not None and history.finish.test:
-        lines.append("test split, read once, for this trial only:")
+        lines.append(f"test split, {readings(history)}:")
         lines.extend(_table({name: words.number(value) for name, value in history.finish.test.items()}))
     states = ", ".join(f"{history.count(state)} {state}" for state in _STATES if history.count(state))
     lines.append(f"trials: {states or 'none'}")

@@ -66,6 +66,7 @@ class Target:
     options: Mapping[str, Value] = field(default_factory=dict[str, Value])
     base: str = "."  # folder that relative names are looked up in
     folder: str = "."  # the study's folder: rows are saved in its `rows`
+    metric: str = "val_loss"  # of the study; a trial whose metric is not finite has diverged
     split_seed: int = 0
     tick: int = 10
     compile: Literal["auto", "never", "always"] = "auto"

@@ -2,7 +2,7 @@
 
 An objective takes a `TrialSpec` and yields `Report`s, or mappings of metrics, one for each rung in order (a
 mapping may give its own "step"); or it is a plain function that returns a number, the objective's metric,
-or a mapping of metrics.
+or a mapping of metrics. A trial is complete once it has reported at its budget, or when its function ends.
 """
 
 import inspect
@@ -10,6 +10,7 @@ import math
 import time
 import traceback
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, SupportsFloat, cast
 
@@ -75,7 +76,8 @@ class InlineRunner:
             self._running[spec.trial] = (spec, self._values(spec), time.perf_counter())
 
     def _values(self, spec: TrialSpec) -> Iterator[Any]:
-        made = self._load()(spec)
+        # A copy: what the function does to its config must not reach the study.
+        made = self._load()(replace(spec, config=dict(spec.config)))
         if isinstance(made, Iterator):
             yield from cast(Iterator[Any], made)
         else:
@@ -120,9 +122,11 @@ class InlineRunner:
             else:
                 self._last[trial] = report
                 events.append(TrialReported(report, time.time()))
-                bad = [name for name, value in report.metrics.items() if not math.isfinite(value)]
-                if bad:
-                    self._cut(trial, "diverged", f"{bad[0]} is {report.metrics[bad[0]]}")
+                value = report.metrics.get(self.target.metric, 0.0)
+                if not math.isfinite(value):
+                    self._cut(trial, "diverged", f"{self.target.metric} is {value}")
+                elif report.spent == spec.budget:
+                    self._cut(trial, "completed")
             events.extend(self._drain())
         events.extend(self._drain())
         if not events and not self._running:
@@ -142,7 +146,7 @@ class InlineRunner:
             found = value.value if final else value
             # Anything that turns into a float: a number of numpy's or a tensor of one element too.
             if isinstance(found, SupportsFloat) and not isinstance(found, bool):
-                found = {self.target.options.get("metric", "val_loss"): found}
+                found = {self.target.metric: found}
             if not isinstance(found, Mapping):
                 raise TypeError(
                     f"the objective gave {type(found).__name__}; "
@@ -157,6 +161,8 @@ class InlineRunner:
             raise ValueError(f"the objective reported for trial {report.trial}, it runs trial {spec.trial}")
         if last is not None and report.spent <= last.spent:
             raise ValueError(f"reports must increase in spent steps: {report.spent} after {last.spent}")
+        if report.spent > spec.budget:
+            raise ValueError(f"a report at {report.spent} spent steps is past the budget of {spec.budget}")
         return report
 
     def test(self, spec: TrialSpec, row: str) -> Mapping[str, float]:

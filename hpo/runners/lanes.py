@@ -1,5 +1,6 @@
 """In this process, K trials as lanes of a program: the default for a task. Loads torch."""
 
+import re
 import time
 import traceback
 from collections.abc import Collection, Mapping, Sequence
@@ -116,7 +117,9 @@ class LanesRunner:
         if parts.key not in self._drives:
             self._forget_idle()
             program = build(task, splits, parts, self.device)
-            self._drives[parts.key] = Drive(Lanes(program, self.lanes, self._compiler), self.target.tick)
+            self._drives[parts.key] = Drive(
+                Lanes(program, self.lanes, self._compiler), self.target.tick, metric=self.target.metric
+            )
         return self._drives[parts.key]
 
     def _forget_idle(self) -> None:
@@ -191,6 +194,13 @@ class LanesRunner:
 
     def test(self, spec: TrialSpec, row: str) -> Mapping[str, float]:
         """Metrics of a saved row on the test split; see `Runner.test`."""
+        try:
+            return self._test(spec, row)
+        # The user's own code runs here too.
+        except Exception as error:
+            raise UsageError(_one_line(self.target.reference, error)) from error
+
+    def _test(self, spec: TrialSpec, row: str) -> Mapping[str, float]:
         task, splits = self._load()
         if not splits.test or not row:
             return {}
@@ -216,4 +226,18 @@ def _one_line(reference: str, error: Exception) -> str:
     own = [frame for frame in frames if "/site-packages/" not in frame.filename]
     place = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
     kind = "" if isinstance(error, (ValueError, TypeError)) else f"{type(error).__name__}: "
-    return f"task {reference!r}: {kind}{str(error).strip() or type(error).__name__}{place}"
+    text = str(error).strip() or type(error).__name__
+    if "random operation" in text and "vmap" in text:
+        kind = ""
+        text = (
+            "something in it draws random numbers of its own, which cannot follow a lane: use "
+            "trials.noise.uniform and trials.noise.Dropout, and set the dropout of ready-made layers to 0"
+        )
+    missing = re.search(r"Batching rule not implemented for (aten::\w+)", text)
+    if missing:
+        kind = ""
+        text = (
+            f"{missing[1]} has no form for several lanes at once: replace that layer, "
+            "or search a function that trains the model itself"
+        )
+    return f"task {reference!r}: {kind}{text}{place}"

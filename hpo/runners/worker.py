@@ -56,7 +56,7 @@ def serve(
                 if verb in ("check", "test"):
                     try:
                         connection.send(("answer", getattr(runner, verb)(*arguments)))
-                    except (HpoError, ValueError) as error:
+                    except HpoError as error:
                         connection.send(("error", str(error)))
                 else:
                     getattr(runner, verb)(*arguments)

@@ -70,7 +70,11 @@ def _read_domain(fields: Mapping[str, Any]) -> Domain:
         choices = fields["choice"]
         if not isinstance(choices, (list, tuple)):
             raise UsageError(f"choice={choices!r} must be a list")
-        return Choice(tuple(cast(list[Value], choices)))
+        values = cast(list[Value], choices)
+        if any(isinstance(value, float) for value in values) and all(map(_is_number, values)):
+            # One kind for all: a float rides in the row, a whole number picks the program.
+            values = [float(value) for value in values]
+        return Choice(tuple(values))
     if "low" not in fields and "high" not in fields:
         raise UsageError(f"neither a range nor a choice: {_SYNTAX}")
     for key in ("low", "high"):
@@ -85,6 +89,10 @@ def _read_domain(fields: Mapping[str, Any]) -> Domain:
     if kind == "int":
         return Int(_whole(low), _whole(high), cast(Any, scale))
     raise UsageError(f"type={kind!r} must be 'int' or 'float'")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _whole(bound: Any) -> Any:

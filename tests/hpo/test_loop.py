@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from hpo.errors import UsageError
 from hpo.events import (
     Event,
     StudyFinished,
@@ -55,6 +56,8 @@ def made(
         PLAN,
         BEGIN,
         listeners=parts.get("listeners", ()),
+        folder=parts.get("folder"),
+        keep_rows=parts.get("keep_rows", "best"),
     )
 
 
@@ -164,7 +167,7 @@ def test_a_report_on_its_way_does_not_stop_a_trial_twice() -> None:
     assert sorted(runner.stopped) == sorted(set(runner.stopped))
 
 
-def test_a_trial_that_ends_before_its_stop_arrives_has_one_end() -> None:
+def test_a_trial_that_outruns_the_order_to_stop_was_stopped_all_the_same() -> None:
     polls = {
         1: [report(0, 7, 0.0), report(1, 7, 5.0), report(2, 7, 6.0)],
         2: [report(1, 20, 5.0), end(1), report(0, 20, 0.0), end(0)],
@@ -174,7 +177,53 @@ def test_a_trial_that_ends_before_its_stop_arrives_has_one_end() -> None:
     made(store=store, runner=runner, pruner=asha(), limits=Limits(trials=3)).run()
     assert of(TrialStopped, store)
     assert sorted(event.trial for event in of(TrialFinished, store)) == [0, 1, 2]
-    assert [event.outcome for event in of(TrialFinished, store) if event.trial == 1] == ["completed"]
+    assert [event.outcome for event in of(TrialFinished, store) if event.trial == 1] == ["stopped"]
+    assert [event.report.spent for event in of(TrialReported, store) if event.report.trial == 1] == [7]
+
+
+class Counting(Scripted):
+    """One trial with a row, and a test split that is counted or broken."""
+
+    def __init__(self, broken: bool = False) -> None:
+        super().__init__(lambda poll: [report(poll - 1, 20, 1.0 / poll), self.ended(poll - 1)])
+        self.broken, self.tests = broken, 0
+
+    def ended(self, trial: int) -> TrialFinished:
+        return TrialFinished(trial, "completed", 1.0, row=f"rows/trial-{trial:05d}.safetensors")
+
+    def free(self) -> int:
+        return 1 - len(self.running)
+
+    def test(self, spec: TrialSpec, row: str) -> Mapping[str, float]:
+        self.tests += 1
+        if self.broken:
+            raise UsageError("no column y")
+        return {"test_loss": float(spec.trial)}
+
+
+def read_with(folder: Path, store: Memory, runner: Counting, trials: int) -> Search:
+    (folder / "rows").mkdir(exist_ok=True)
+    for trial in range(trials):
+        (folder / "rows" / f"trial-{trial:05d}.safetensors").write_bytes(b"row")
+    search = made(store=store, runner=runner, limits=Limits(trials=trials), folder=folder, keep_rows="all")
+    search.run(list(store))
+    return search
+
+
+def test_a_test_split_that_cannot_be_read_does_not_cost_the_study_its_end(tmp_path: Path) -> None:
+    store = Memory()
+    search = read_with(tmp_path, store, Counting(broken=True), 1)
+    assert search.problems == ["the test split could not be read: no column y"]
+    assert [(event.best, event.test) for event in of(StudyFinished, store)] == [(0, {})]
+
+
+def test_the_test_split_is_not_read_again_for_a_trial_that_was_chosen_before(tmp_path: Path) -> None:
+    store, first = Memory(), Counting()
+    read_with(tmp_path, store, first, 1)
+    again = Counting()
+    read_with(tmp_path, store, again, 1)
+    assert (first.tests, again.tests) == (1, 0)
+    assert [event.test for event in of(StudyFinished, store)] == [{"test_loss": 0.0}] * 2
 
 
 def test_reports_of_trials_that_nobody_started_are_not_heard() -> None:

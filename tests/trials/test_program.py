@@ -395,3 +395,37 @@ def test_a_seed_and_a_config_are_all_a_trial_depends_on():
     found = alone("tabular", spec(config, trial=3, seed=8))
     other = alone("tabular", spec(config, trial=4, seed=8))
     assert [one.metrics for one in found] == [one.metrics for one in other]
+
+
+# -- where hyperparameters are found ------------------------------------------------------------------------
+
+
+def test_hyperparameters_may_be_taken_as_keywords():
+    def loss(model, batch, hyper):
+        settings = dict(**hyper)
+        return ((model(batch["x"]) - batch["y"]) ** 2).mean() * settings["gain"]
+
+    assert stepped(Net(loss=loss), {"gain": 2.0})[0].metrics["val_loss"] > 0
+
+
+def test_a_whole_number_asked_for_among_the_floats_says_where_it_is():
+    def loss(model, batch, hyper):
+        return ((model(batch["x"]) - batch["y"]) ** 2).mean() * hyper["gain"]
+
+    with pytest.raises(ValueError, match=r"'gain' is 2, no float.*Task\.model, not Task\.loss.*write 2\.0"):
+        stepped(Net(loss=loss), {"gain": 2})
+
+
+def test_other_kinds_of_dropout_are_refused_by_name():
+    with pytest.raises(ValueError, match="Dropout2d cannot follow a lane"):
+        built(Net(model=lambda config: nn.Sequential(nn.Linear(3, 1), nn.Dropout2d(0.1))))
+
+
+def test_a_metric_beside_the_objective_may_be_undefined():
+    def metrics(model, batch):
+        error = ((model(batch["x"]) - batch["y"]) ** 2).mean(-1)
+        return {"loss": error, "rank": error * float("nan")}
+
+    report = stepped(Net(metrics=metrics))[-1]
+    assert np.isfinite(report.metrics["val_loss"])
+    assert np.isnan(report.metrics["val_rank"])

@@ -90,3 +90,8 @@ def test_what_is_wrong_with_a_table_is_said_in_one_line_that_names_the_place(ent
         read({"optimizer": {"choice": ["adamw", "sgd"]}, "lr": entry}, "study.toml [space]")
     assert str(raised.value).startswith(f"study.toml [space] lr: {message}")
     assert "\n" not in str(raised.value)
+
+
+def test_a_choice_with_a_float_is_a_choice_of_floats():
+    space = read({"mix": {"choice": [0, 0.5]}}, "[space]")
+    assert [type(value) for value in space.domains["mix"].choices] == [float, float]
