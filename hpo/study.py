@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from hpo import config as configs
+from hpo import studyfile
 from hpo.config import StudyConfig
 from hpo.errors import JournalError, StudyExists, StudyNotFound, UsageError
 from hpo.events import Event, Listener, StudyStarted
@@ -104,7 +105,7 @@ def config_of(start: StudyStarted, folder: Path, settings: Sequence[str] = ()) -
     Raises:
         UsageError: a setting that may not change.
     """
-    changed = configs.override(without_none(start.study), settings)
+    changed = studyfile.override(without_none(start.study), settings)
     for setting in settings:
         path = setting.partition("=")[0].strip()
         if path.partition(".")[0] not in _FREE and path not in _FREE_KEYS:
@@ -373,7 +374,7 @@ def search_over(
         UsageError: what was asked for cannot be.
     """
     if isinstance(task, str):
-        table, where, base = configs.find(task)
+        table, where, base = studyfile.find(task)
     elif isinstance(cast(object, task), Mapping):
         table, where, base = dict(task), "study", Path.cwd()
     else:
@@ -387,5 +388,5 @@ def search_over(
         table[section] = (
             {**cast(Mapping[str, Any], before), **cast(Mapping[str, Any], values)} if is_section else values
         )
-    config = configs.build(configs.override(table, settings), where, base, name)
+    config = configs.build(studyfile.override(table, settings), where, base, name)
     return search(config, create(config, Path(root)))

@@ -95,7 +95,22 @@ def _schedule(config: StudyConfig, trial: Trial) -> str:
     return json.dumps(table, indent=1) + "\n"
 
 
-_TASK_SCRIPT = """# Trial {number} of study {name!r}: trains it again, with the same seed, split and schedule.
+_SPEC = """
+spec = TrialSpec(
+    trial={number},
+    config={config},
+    seed={seed},
+    budget={budget},
+    rungs={rungs},
+    horizon={horizon},
+    split_seed={split_seed},
+)
+
+if __name__ == "__main__":
+"""
+
+_TASK_SCRIPT = (
+    """# Trial {number} of study {name!r}: trains it again, with the same seed, split and schedule.
 # Needs this project installed; the task's name is looked up in {base!r}.
 
 from pathlib import Path
@@ -104,48 +119,31 @@ from schedules.spec import from_config
 from trials.spec import TrialSpec
 from trials.task import load_task
 from trials.train import train
-
-spec = TrialSpec(
-    trial={number},
-    config={config},
-    seed={seed},
-    budget={budget},
-    rungs={rungs},
-    horizon={horizon},
-    split_seed={split_seed},
-)
-
-if __name__ == "__main__":
-    rate = from_config(spec.config, spec.horizon)
+"""
+    + _SPEC
+    + """    rate = from_config(spec.config, spec.horizon)
     task = load_task({reference!r}, {options}, Path({base!r}))
     for report in train(task, spec):
         lr = spec.config.get("lr", 1e-3) * float(rate(report.step - 1))
         metrics = "  ".join(f"{{name}} {{value:.5f}}" for name, value in report.metrics.items())
         print(f"step {{report.step:>6}}  lr {{lr:.3g}}  {{metrics}}")
 """
+)
 
-_FUNCTION_SCRIPT = """# Trial {number} of study {name!r}: calls the objective again with the same config and seed.
+_FUNCTION_SCRIPT = (
+    """# Trial {number} of study {name!r}: calls the objective again with the same config and seed.
 
 from pathlib import Path
 
 from trials.names import load_object
 from trials.spec import TrialSpec
-
-spec = TrialSpec(
-    trial={number},
-    config={config},
-    seed={seed},
-    budget={budget},
-    rungs={rungs},
-    horizon={horizon},
-    split_seed={split_seed},
-)
-
-if __name__ == "__main__":
-    found = load_object({reference!r}, Path({base!r}))(spec)
+"""
+    + _SPEC
+    + """    found = load_object({reference!r}, Path({base!r}))(spec)
     for report in found if hasattr(found, "__next__") else [found]:
         print(report)
 """
+)
 
 
 def _script(config: StudyConfig, trial: Trial) -> str:

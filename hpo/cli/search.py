@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from hpo import config as configs
-from hpo import study
+from hpo import study, studyfile
 from hpo.cli.options import Debug, Root, Settings
 from hpo.config import StudyConfig
 from hpo.errors import UsageError
@@ -63,9 +63,9 @@ def search(
         "runner.workers": workers,
         "tracking.uri": tracking,
     }
-    table, where, base = configs.find(what)
-    table = configs.override(table, _as_settings(flags))
-    config = configs.build(configs.override(table, settings or []), where, base, name)
+    table, where, base = studyfile.find(what)
+    table = studyfile.override(table, _as_settings(flags))
+    config = configs.build(studyfile.override(table, settings or []), where, base, name)
     folder = study.create(config, root)
     if dry_run:
         _dry_run(config, folder)

@@ -98,7 +98,7 @@ def test_a_file_imports_only_what_its_package_may(file: str) -> None:
     allowed = ONLY.get(file, MAY[package] | ALSO.get(file, set()))
     for name, inside in imports(ast.parse((ROOT / file).read_text())):
         top = name.partition(".")[0]
-        # The bare package is a docstring; `hpo.config` asks it where its study files lie.
+        # The bare package is a docstring; `hpo.studyfile` asks it where its study files lie.
         if top in sys.stdlib_module_names or (package, name) == ("hpo", "trials"):
             continue
         assert is_among(name, allowed), f"{file} may not import {name}"

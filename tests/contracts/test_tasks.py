@@ -8,6 +8,7 @@ import torch
 from torch.func import functional_call
 
 from hpo import config as study_file
+from hpo import studyfile
 from tests.trials_sample import (
     ALL_TASKS,
     CPU,
@@ -248,7 +249,7 @@ def test_a_task_is_a_pure_function_of_model_and_batch(name):
 
 @each_task
 def test_a_study_file_lies_beside_every_task_and_its_examples_pass_the_check(name):
-    table, where, base = study_file.find(name)
+    table, where, base = studyfile.find(name)
     assert where == f"{name}.toml"
     study = study_file.build(table, where, base)
     examples_of_study = study.examples()
@@ -260,7 +261,7 @@ def test_a_study_file_lies_beside_every_task_and_its_examples_pass_the_check(nam
 
 @each_task
 def test_the_study_file_means_the_task_of_its_name(name):
-    study = study_file.build(*study_file.find(name))
+    study = study_file.build(*studyfile.find(name))
     named, built = load_task(study.reference, study.options), load_task(name)
     assert type(named) is type(built)
     for key, part in named.data(0).val.items():

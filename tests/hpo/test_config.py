@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from hpo import config as configs
+from hpo import studyfile
 from hpo.config import StudyConfig
 from hpo.errors import UsageError
 from hpo.space import Choice
@@ -54,7 +55,7 @@ def test_a_study_that_would_not_end_has_the_default_number_of_trials(
 
 @pytest.mark.parametrize("task", TASKS)
 def test_the_study_file_of_a_built_in_task_is_a_study(task: str) -> None:
-    table, where, base = configs.find(task)
+    table, where, base = studyfile.find(task)
     config = configs.build(table, where, base)
     assert config.name == task
     assert config.kind == "task"
@@ -63,7 +64,7 @@ def test_the_study_file_of_a_built_in_task_is_a_study(task: str) -> None:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_examples_take_every_choice_and_lie_in_the_space(task: str) -> None:
-    config = configs.build(*configs.find(task))
+    config = configs.build(*studyfile.find(task))
     examples = config.examples()
     for example in examples:
         assert config.space.holds(example)
@@ -124,7 +125,7 @@ def test_rungs_lie_at_ticks_and_the_last_is_the_budget(kind: str, trial: dict, r
     ],
 )
 def test_a_setting_is_read_as_toml_and_bare_words_as_texts(setting: str, path: tuple, value: object) -> None:
-    found: object = configs.override({}, [setting])
+    found: object = studyfile.override({}, [setting])
     for name in path:
         found = found[name]  # type: ignore[index]
     assert found == value
@@ -132,7 +133,7 @@ def test_a_setting_is_read_as_toml_and_bare_words_as_texts(setting: str, path: t
 
 def test_settings_come_one_after_the_other_and_leave_the_table_alone() -> None:
     table = {"trial": {"steps": 100}}
-    changed = configs.override(table, ["trial.steps=1", "trial.reports=2", "trial.steps=3"])
+    changed = studyfile.override(table, ["trial.steps=1", "trial.reports=2", "trial.steps=3"])
     assert changed == {"trial": {"steps": 3, "reports": 2}}
     assert table == {"trial": {"steps": 100}}
 
@@ -160,13 +161,13 @@ def test_the_runner_is_the_one_that_fits(name: str, runner: dict, expected: str)
 
 @pytest.mark.parametrize("name", ["digits", "my study", "größe", "a.b", "2024-01-01", "_x"])
 def test_a_plain_name_is_a_study_name(name: str) -> None:
-    configs.check_name(name)
+    studyfile.check_name(name)
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a\\b", "a\0b", "a\nb", "-a", " a", "a ", "\udcff"])
 def test_what_a_folder_cannot_be_called_is_no_study_name(name: str) -> None:
     with pytest.raises(UsageError, match="plain folder name"):
-        configs.check_name(name)
+        studyfile.check_name(name)
 
 
 def test_a_base_in_a_study_file_is_seen_from_that_file(tmp_path: Path) -> None:
@@ -175,6 +176,6 @@ def test_a_base_in_a_study_file_is_seen_from_that_file(tmp_path: Path) -> None:
     )
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "mine.py").write_text("def f(spec): return 1.0\n")
-    config = configs.build(*configs.find(str(tmp_path / "study.toml")))
+    config = configs.build(*studyfile.find(str(tmp_path / "study.toml")))
     assert config.kind == "function"
     assert config.base == tmp_path / "code"

@@ -10,7 +10,7 @@ from hpo.runners.base import Target
 from hpo.runners.inline import InlineRunner
 from trials.spec import TrialSpec
 
-TEXT = '''
+TEXT = """
 import math
 
 def endless(spec):
@@ -29,7 +29,7 @@ def popping(spec):
 def side(spec):
     for rung in spec.rungs:
         yield {"val_loss": 1.0, "f1": math.nan}
-'''
+"""
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 
 import hpo
 from hpo import config as configs
-from hpo import study
+from hpo import study, studyfile
 from hpo.errors import StudyExists, StudyNotFound, UsageError
 from hpo.events import StudyFinished, StudyStarted
 from hpo.store import Journal
@@ -61,7 +61,7 @@ def test_the_study_file_is_the_study_that_was_searched(outcome: study.Outcome) -
     table = tomllib.loads(path.read_text())
     assert table == study.without_none(start.study)
     # It can be searched again, under another name.
-    again = configs.build(*configs.find(str(path)), name="again")
+    again = configs.build(*studyfile.find(str(path)), name="again")
     assert again.plan() == study.config_of(start, outcome.folder).plan()
 
 
