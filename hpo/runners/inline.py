@@ -122,9 +122,10 @@ class InlineRunner:
             else:
                 self._last[trial] = report
                 events.append(TrialReported(report, time.time()))
-                value = report.metrics.get(self.target.metric, 0.0)
-                if not math.isfinite(value):
-                    self._cut(trial, "diverged", f"{self.target.metric} is {value}")
+                telling = ("train_loss", self.target.metric)  # others may be undefined early
+                bad = [name for name in telling if not math.isfinite(report.metrics.get(name, 0.0))]
+                if bad:
+                    self._cut(trial, "diverged", f"{bad[0]} is {report.metrics[bad[0]]}")
                 elif report.spent == spec.budget:
                     self._cut(trial, "completed")
             events.extend(self._drain())

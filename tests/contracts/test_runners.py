@@ -424,8 +424,8 @@ def objectives(tmp_path_factory):
     return path
 
 
-def inline(objectives, name, **options):
-    return InlineRunner(Target(f"objectives.py:{name}", options, str(objectives), kind="inline"))
+def inline(objectives, name, metric="val_loss"):
+    return InlineRunner(Target(f"objectives.py:{name}", base=str(objectives), metric=metric, kind="inline"))
 
 
 def tried(objectives, name, config=None, **options):

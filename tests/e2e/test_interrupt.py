@@ -32,6 +32,8 @@ class Running:
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+            # A shell starts what runs in its background with Ctrl-C ignored, these tests too.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def wait_for(self, words: bytes) -> None:
