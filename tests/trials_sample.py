@@ -17,7 +17,8 @@ from trials.drive import Drive, Ended
 from trials.lanes import Lanes
 from trials.names import TASKS
 from trials.noise import Dropout
-from trials.program import Program, recipe
+from trials.program import Program
+from trials.recipe import recipe
 from trials.spec import Report, TrialSpec, Value
 from trials.task import Splits, Task, load_task
 from trials.train import build, load_splits, train

@@ -6,8 +6,10 @@ from difflib import get_close_matches
 import torch
 
 from schedules import spec as schedule_spec
+from trials.data.stream import chunks
 from trials.optim import OPTIMIZERS
-from trials.program import CLIP, RATIO, Program, recipe
+from trials.program import Program
+from trials.recipe import CLIP, RATIO, recipe
 from trials.spec import Config, TrialSpec
 from trials.task import Splits, Task, attribute
 
@@ -23,8 +25,8 @@ def dry_run(program: Program, spec: TrialSpec) -> tuple[str, ...]:
     block.hyper[0] = torch.tensor([row.hyper[name] for name in program.float_names])
     index = torch.zeros(1, program.batch_size, dtype=torch.int64, device=program.device)
     with torch.no_grad():
-        program.step(*block.tensors(), torch.zeros(1, device=program.device), index, *program.data)
-    few = {name: part[:2] for name, part in program.splits.val.items()}
+        program.step(*block.tensors(), torch.zeros(1, device=program.device), index, *program.data(1))
+    few = next(chunks(program.splits.val, 2, program.device))
     return ("train_loss", *(f"val_{name}" for name in program.evaluate(block, few)))
 
 

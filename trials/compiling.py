@@ -8,15 +8,18 @@ the traced step, its shapes, the versions and the processor: code that changed n
 Packages are native code, so the cache folder must belong to this user and be writable by nobody else.
 """
 
+import contextlib
 import hashlib
 import importlib
 import json
 import os
 import platform
 import shutil
+import signal
 import stat
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -34,8 +37,8 @@ if TYPE_CHECKING:
 
 Mode = Literal["auto", "never", "always"]
 
-# Rows of one compiled call. On a CPU 4, 8 and 16 rows cost the same per trial (0.49, 0.51, 0.47 ms for the
-# digits convnet), and narrow calls waste less when few lanes are running.
+# Most rows of one compiled call on a CPU. There 4, 8 and 16 rows cost the same per trial (0.49, 0.51 and
+# 0.47 ms for the digits convnet), and narrow calls waste less when few lanes are running.
 WIDTH = 4
 _COST_SECONDS = 20.0  # of a compilation, until one was measured here
 _GAIN = 0.5  # share of the eager time that compiling saves: measured 0.55 to 0.7 for convnets and MLPs
@@ -64,9 +67,18 @@ def preload_tracing(mode: Mode) -> None:
         importlib.import_module("torch.fx.experimental.proxy_tensor")
 
 
-def digest(graph: torch.fx.GraphModule) -> str:
+def processor(device: torch.device) -> str:
+    """What machine code for this device depends on."""
+    host = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+    if device.type != "cuda":
+        return host
+    major, minor = torch.cuda.get_device_capability(device)
+    return f"{host} {torch.cuda.get_device_name(device)} {major}.{minor} CUDA {torch.version.cuda}"
+
+
+def digest(graph: torch.fx.GraphModule, device: torch.device) -> str:
     """Name of the package for a traced step: code, shapes, constants, versions, processor."""
-    parts = [graph.code, torch.__version__, platform.machine(), torch.backends.cpu.get_cpu_capability()]
+    parts = [graph.code, torch.__version__, processor(device)]
     for node in graph.graph.nodes:
         value = node.meta.get("val")
         if node.op == "placeholder" and isinstance(value, torch.Tensor):
@@ -96,11 +108,12 @@ def compile_package(graph: torch.fx.GraphModule, arguments: tuple[Any, ...], pat
         partial.unlink(missing_ok=True)
 
 
-def load_package(path: Path) -> "Step":
+def load_package(path: Path, device: torch.device) -> "Step":
     """The compiled step in a package: same arguments and effect as `Program.step`."""
     try:
         # The public loader first imports the whole compiler, 1 s, to run what is already machine code.
-        loader = torch._C._aoti.AOTIModelPackageLoader(str(path), "model", False, 1, -1)  # pyright: ignore
+        number = (device.index or 0) if device.type == "cuda" else -1
+        loader = torch._C._aoti.AOTIModelPackageLoader(str(path), "model", False, 1, number)  # pyright: ignore
         run = loader.boxed_run
     except AttributeError:
         from torch._inductor import aoti_load_package
@@ -119,7 +132,7 @@ def example_arguments(program: "Program", width: int) -> tuple[torch.Tensor, ...
         *program.block(width).tensors(),
         torch.ones(width, device=program.device),
         torch.zeros(width, program.batch_size, dtype=torch.int64, device=program.device),
-        *program.data,
+        *program.data(width),
     )
 
 
@@ -128,6 +141,7 @@ class _Plan:
     """What is known of compiling one program in this process."""
 
     program: "Program"
+    width: int  # rows of one call
     eager_seconds: float = 0.0
     eager_steps: int = 0  # trial-steps
     compiled: "Step | None" = None
@@ -178,34 +192,46 @@ class Compiler:
         """Everything eager."""
         return cls("never")
 
-    def step(self, program: "Program", lanes: int, steps: int) -> tuple["Step", int]:
-        """The step to use for the next tick, and how many rows one call of it takes."""
-        if self.mode == "never" or program.device.type != "cpu":
+    def step(self, program: "Program", lanes: int, capacity: int) -> tuple["Step", int]:
+        """The step for the next tick of so many running lanes, and how many rows one call of it takes."""
+        if program.forward.reason:
+            # Lane by lane anyway: one at a time holds the memory of one.
+            return program.step, 1
+        if self.mode == "never":
             return program.step, lanes
         plan = self._plans.get(id(program))
-        if plan is None:
-            plan = self._plans[id(program)] = self._first(program)
+        if plan is None or plan.width > capacity:
+            if plan is not None:
+                self.forget(program)
+            plan = self._plans[id(program)] = self._first(program, capacity)
         if plan.process is not None:
             self._check(plan)
         if plan.compiled is not None:
-            self._done_steps += lanes * steps
-            return plan.compiled, WIDTH
+            return plan.compiled, plan.width
         if not plan.settled and plan.process is None and self._pays(plan):
             self._begin(program, plan)
+        return program.step, lanes
 
-        def timed(*arguments: torch.Tensor) -> torch.Tensor:
-            began = time.perf_counter()
-            losses = program.step(*arguments)
-            plan.eager_seconds += time.perf_counter() - began
-            plan.eager_steps += lanes
-            self._done_steps += lanes
-            return losses
+    def record(self, program: "Program", steps: int, seconds: float) -> None:
+        """So many trial-steps of the program took so long."""
+        self._done_steps += steps
+        plan = self._plans.get(id(program))
+        if plan is not None and plan.compiled is None:
+            plan.eager_seconds += seconds
+            plan.eager_steps += steps
 
-        return timed, lanes
+    def courtesy(self, seconds: float) -> float:
+        """Seconds to rest after working this long: a compilation that has no core of its own goes first.
+
+        Until it is done every step costs two to four times what it will cost then.
+        """
+        if not any(plan.process is not None for plan in self._plans.values()) or not _is_crowded():
+            return 0.0
+        return min(3 * seconds, 1.0)
 
     # -- deciding -----------------------------------------------------------------------------------------
 
-    def _record(self, program: "Program") -> Path:
+    def _record(self, program: "Program", width: int) -> Path:
         """Names the package last built for a program of this description, without tracing it."""
         assert self.origin is not None
         facts = json.dumps(
@@ -215,20 +241,22 @@ class Compiler:
                 str(Path(self.origin.base).resolve()),
                 program.structure,
                 program.float_names,
-                [list(part.shape) for part in program.data],
-                WIDTH,
+                [list(part.shape) for part in program.data(width)],
+                width,
                 torch.__version__,
+                processor(program.device),
             ],
             sort_keys=True,
         )
         return self._folder / f"{hashlib.sha256(facts.encode()).hexdigest()[:32]}.json"
 
-    def _first(self, program: "Program") -> _Plan:
-        plan = _Plan(program)
-        record = self._record(program)
+    def _first(self, program: "Program", capacity: int) -> _Plan:
+        # A device has room for all lanes at once, and one launch for all of them is what it is good at.
+        plan = _Plan(program, capacity if program.device.type == "cuda" else min(WIDTH, capacity))
+        record = self._record(program, plan.width)
         if self.mode == "always":
             self._trace(program, plan)
-            if plan.compiled is None:
+            if plan.compiled is None and not plan.settled:
                 self._begin(program, plan)
                 assert plan.process is not None
                 plan.process.wait()
@@ -239,14 +267,21 @@ class Compiler:
         return plan
 
     def _trace(self, program: "Program", plan: _Plan) -> None:
-        plan.path = self._folder / f"{digest(program.traced(WIDTH))}.pt2"
+        try:
+            graph = program.traced(plan.width)
+        # The user's own code is traced: whatever it raises, the step as it is still runs.
+        except Exception as error:  # noqa: BLE001
+            plan.settled = True
+            self.notice(f"the step cannot be traced, training goes on uncompiled: {_first_line(error)}")
+            return
+        plan.path = self._folder / f"{digest(graph, program.device)}.pt2"
         if plan.path.exists():
             self._load(plan)
 
     def _load(self, plan: _Plan) -> None:
         assert plan.path is not None
         try:
-            plan.compiled = load_package(plan.path)
+            plan.compiled = load_package(plan.path, plan.program.device)
             self.loaded += 1
         except RuntimeError as error:
             plan.path.unlink(missing_ok=True)
@@ -276,13 +311,17 @@ class Compiler:
             "structure": program.structure,
             "float_names": program.float_names,
             "folder": str(self._folder),
-            "record": str(self._record(program)),
+            "record": str(self._record(program, plan.width)),
+            "width": plan.width,
+            "device": str(program.device),
+            "parent": os.getpid(),
         }
         plan.started = time.monotonic()
-        command = [sys.executable, "-m", "trials.compiling"]
-        nice = [] if self.mode == "always" or shutil.which("nice") is None else ["nice", "-n", "15"]
         plan.process = subprocess.Popen(
-            nice + command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+            [sys.executable, "-m", "trials.compiling"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
         )
         assert plan.process.stdin is not None
         plan.process.stdin.write(json.dumps(request).encode())
@@ -324,22 +363,47 @@ class Compiler:
             plan.process, plan.settled = None, True
 
 
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _is_crowded() -> bool:
+    """Whether more threads want to run than there are cores."""
+    try:
+        running = int(Path("/proc/loadavg").read_text().split()[3].split("/")[0])
+    except (OSError, ValueError, IndexError):
+        return True
+    return running > len(os.sched_getaffinity(0))
+
+
+def _end_without(parent: int) -> None:
+    """End this process, and what it has started, when the one that asked for it is gone."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    for child in Path(f"/proc/{os.getpid()}/task").glob("*/children"):
+        for number in child.read_text().split():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(number), signal.SIGKILL)
+    os._exit(1)
+
+
 def _main() -> None:
     """Build one package; the request comes as JSON on standard input."""
     from trials.program import Program
-    from trials.task import default_device, load_task
+    from trials.task import load_task
     from trials.train import load_splits
 
     request = json.load(sys.stdin)
-    folder = Path(request["folder"])
+    threading.Thread(target=_end_without, args=(request["parent"],), daemon=True).start()
+    folder, width = Path(request["folder"]), int(request["width"])
     torch.set_num_threads(1)
     task = load_task(request["task"], request["options"], Path(request["base"]))
-    device = default_device()
+    device = torch.device(request["device"])
     splits = load_splits(task, request["split_seed"], device)
     structure = tuple((name, value) for name, value in request["structure"])
     program = Program(task, splits, structure, tuple(request["float_names"]), device)
-    graph = program.traced(WIDTH)
-    path = folder / f"{digest(graph)}.pt2"
+    graph = program.traced(width)
+    path = folder / f"{digest(graph, device)}.pt2"
     began = time.monotonic()
     lock = path.with_suffix(".lock")
     with lock.open("w") as file:
@@ -348,7 +412,7 @@ def _main() -> None:
 
         fcntl.flock(file, fcntl.LOCK_EX)
         if not path.exists():
-            compile_package(graph, example_arguments(program, WIDTH), path)
+            compile_package(graph, example_arguments(program, width), path)
             cost = folder / f"cost.{os.getpid()}"
             cost.write_text(json.dumps({"seconds": time.monotonic() - began}))
             cost.replace(folder / "cost.json")

@@ -11,14 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from schedules import spec as schedule_spec
 from schedules.combine import shift
 from schedules.tuners import open_loop
 from schedules.types import Keep, Probe, Segment, Trace, Tuner
-from trials.lanes import Lanes
+from trials.lanes import Lanes, OutOfMemory
 from trials.rows import Row
 from trials.spec import Report, TrialSpec
 
@@ -37,9 +36,18 @@ class Ended:
     """A trial's lane is free again."""
 
     trial: int
-    outcome: str  # completed or diverged
+    outcome: str  # completed, diverged or out_of_memory
     row: Row | None = None  # where a completed trial ended
     reason: str = ""
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """Memory ran out: there are fewer lanes now, and some trials wait on the host until one is free."""
+
+    lanes: int
+    parked: tuple[int, ...]
+    reason: str
 
 
 @dataclass
@@ -97,7 +105,10 @@ class Drive:
             raise ValueError(f"tick={tick} must be at least 1 step")
         self.lanes, self.tick_steps, self._make_tuner = lanes, tick, make_tuner
         self._telling = ("train_loss", metric)  # not finite: diverged; other metrics may be undefined early
-        self._courses: dict[int, _Course] = {}
+        self._courses: dict[int, _Course] = {}  # in the order of admission
+        self._parked: dict[int, Row] = {}  # rows of trials whose lane was taken away
+        self._proven = 0  # most lanes that ever ran a tick at once
+        self._lost: set[int] = set()  # trials whose row memory running out has spoiled
 
     def __len__(self) -> int:
         return len(self._courses)
@@ -123,10 +134,15 @@ class Drive:
             self.stop(spec.trial)
             raise
 
+    def room(self) -> int:
+        """How many more trials it would take now."""
+        return max(0, self.lanes.capacity - len(self._courses))
+
     def stop(self, trial: int) -> None:
         """Free the trial's lane; nothing more is said of it."""
         del self._courses[trial]
-        self.lanes.retire(trial)
+        if self._parked.pop(trial, None) is None:
+            self.lanes.retire(trial)
 
     def _wish(self, course: _Course) -> None:
         """Ask the tuner, and put the row where its wish begins."""
@@ -150,15 +166,16 @@ class Drive:
     def _begin_segment(self, course: _Course) -> None:
         course.local, course.losses, course.val_losses = 0, [], []
 
-    def tick(self) -> list[Report | Ended]:
+    def tick(self) -> list[Report | Ended | Reduced]:
         """Run every lane for at most one tick; what happened, in order."""
-        said: list[Report | Ended] = []
+        said: list[Report | Ended | Reduced] = []
         for trial, course in list(self._courses.items()):
             if course.wish is None:
                 # A tuner with nothing more to run ends the trial before its budget: its last report stands.
                 said.extend(self._complete(trial, course))
         if not self._courses:
             return said
+        self._take_back()
         order = self.lanes.trials
         courses = [self._courses[trial] for trial in order]
         steps = min(self.tick_steps, *(course.until() for course in courses))
@@ -169,15 +186,25 @@ class Drive:
             ],
             axis=1,
         )
+        # The first time so many lanes run is when memory runs out, so that is when copies are worth having.
+        copies = {trial: self.lanes.read(trial) for trial in order} if len(order) > self._proven else {}
+        shortage: OutOfMemory | None = None
         began = time.perf_counter()
-        losses = self.lanes.run(factors)
-        if self.lanes.program.device.type == "cuda":
-            torch.cuda.synchronize(self.lanes.program.device)
+        try:
+            losses = self.lanes.run(factors)
+            done = np.full(len(order), steps)
+            self._proven = max(self._proven, len(order))
+        except OutOfMemory as error:
+            shortage = error
+            losses, done = error.losses, self._mended(error, copies)
         seconds = time.perf_counter() - began
         due: list[int] = []
         for column, (trial, course) in enumerate(zip(order, courses, strict=True)):
-            lane_losses = losses[:, column]
+            steps = int(done[column])
+            lane_losses = losses[:steps, column]
             course.seconds += seconds
+            if not steps:
+                continue
             course.local += steps
             course.spent += steps
             course.losses.append(lane_losses)
@@ -195,7 +222,53 @@ class Drive:
                 due.append(trial)
         if due:
             said.extend(self._hear(due))
+        if shortage is not None:
+            said.extend(self._reduce(str(shortage)))
         return said
+
+    # -- memory -------------------------------------------------------------------------------------------
+
+    def _take_back(self) -> None:
+        """Give lanes that have become free to trials that wait on the host, the oldest first."""
+        for trial in list(self._parked):
+            if len(self.lanes) == self.lanes.capacity:
+                break
+            self.lanes.admit(self._courses[trial].spec, self._parked.pop(trial))
+
+    def _mended(self, shortage: OutOfMemory, copies: dict[int, Row]) -> NDArray[np.int64]:
+        """Steps that each lane has done, once rows that may be half changed are back where they began."""
+        done = shortage.done.copy()
+        for trial in shortage.torn:
+            if trial in copies:
+                self.lanes.write(trial, copies[trial])
+            else:
+                self._lost.add(trial)
+            done[self.lanes.trials.index(trial)] = 0
+        return done
+
+    def _reduce(self, reason: str) -> list[Ended | Reduced]:
+        """Half as many lanes; the youngest rows wait on the host. One lane alone cannot be halved."""
+        said: list[Ended | Reduced] = []
+        for trial in [trial for trial in self._courses if trial in self._lost]:
+            self.stop(trial)
+            said.append(Ended(trial, "out_of_memory", reason=reason))
+        self._lost.clear()
+        running = [trial for trial in self._courses if trial not in self._parked]
+        if not running:
+            return said
+        if len(running) == 1 and self.lanes.capacity == 1:
+            self.stop(running[0])
+            return [*said, Ended(running[0], "out_of_memory", reason=reason)]
+        capacity = max(1, min(self.lanes.capacity, len(running)) // 2)
+        youngest = tuple(running[capacity:])
+        for trial in youngest:
+            self._parked[trial] = self.lanes.read(trial)
+            self.lanes.retire(trial)
+        self.lanes.shrink(capacity)
+        self._proven = min(self._proven, capacity)
+        return [*said, Reduced(capacity, youngest, reason)]
+
+    # -- hearing ------------------------------------------------------------------------------------------
 
     def _hear(self, due: list[int]) -> list[Report | Ended]:
         """Evaluate once for all lanes that reached a boundary, then act on it lane by lane."""
@@ -287,6 +360,9 @@ class Drive:
         return [report, Ended(trial, "diverged", reason=reason)]
 
     def _complete(self, trial: int, course: _Course) -> list[Report | Ended]:
-        row = self._marked(trial) if course.is_probing else self.lanes.read(trial)
+        if course.is_probing:
+            row = self._marked(trial)
+        else:
+            row = self._parked[trial] if trial in self._parked else self.lanes.read(trial)
         self.stop(trial)
         return [Ended(trial, "completed", row)]

@@ -4,6 +4,7 @@ Running lanes are always the first rows: the last one moves into the place of on
 computed for empty lanes in eager mode, and a compiled step of a fixed width runs over the rows in pieces.
 """
 
+import time
 from collections.abc import Mapping
 
 import numpy as np
@@ -11,11 +12,29 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from trials.capture import Recorder
 from trials.compiling import Compiler
 from trials.data.order import batches
-from trials.program import Block, Program
+from trials.data.stream import Reader, Stream
+from trials.memory import is_out_of_memory
+from trials.program import CHUNK, Block, Program, Step
 from trials.rows import Row
 from trials.spec import TrialSpec
+from trials.task import Batch
+
+
+class OutOfMemory(Exception):  # noqa: N818 - named for what happened
+    """Memory ran out inside `Lanes.run`; what was done until then stands.
+
+    `losses` (T, K); `done` (K,) steps that each lane has done of the T; `torn`, trials whose row may be
+    half changed.
+    """
+
+    def __init__(
+        self, losses: NDArray[np.float32], done: NDArray[np.int64], torn: tuple[int, ...], reason: str
+    ) -> None:
+        super().__init__(reason)
+        self.losses, self.done, self.torn = losses, done, torn
 
 
 class Lanes:
@@ -27,13 +46,16 @@ class Lanes:
         self.program, self.capacity = program, capacity
         self.compiler = compiler or Compiler.never()
         self._block = program.block(capacity)
+        self._recorder = Recorder(program, self.compiler.notice)
         self._order: list[int] = []  # trial of each running row
         self._specs: dict[int, TrialSpec] = {}
         self._steps: dict[
             int, int
         ] = {}  # host copy of the step, so that nothing is read back from the device
         self._rows: dict[int, Row] = {}  # as last written: the facts that training does not change
-        self._train_size = len(next(iter(program.splits.train.values())))
+        train = program.splits.train
+        self._train_size = len(train) if isinstance(train, Stream) else len(next(iter(train.values())))
+        self._reader: Reader | None = None
 
     def __len__(self) -> int:
         return len(self._order)
@@ -125,47 +147,115 @@ class Lanes:
         for table in (self._specs, self._steps, self._rows):
             table.pop(trial, None)
 
+    def shrink(self, capacity: int) -> None:
+        """Hold fewer lanes from now on, and give their memory back.
+
+        Raises:
+            ValueError: more lanes than that are running.
+        """
+        if not len(self._order) <= capacity or capacity < 1:
+            raise ValueError(f"{len(self._order)} lanes are running, {capacity} cannot hold them")
+        self.capacity = capacity
+        kept = [tensor[:capacity].clone() for tensor in self._block.tensors()]
+        self._recorder.forget()
+        self._block = Block(*kept)
+        if self.program.device.type == "cuda":
+            torch.cuda.empty_cache()
+
     def run(self, factors: NDArray[np.floating]) -> NDArray[np.float32]:
         """(T, K) learning-rate factors -> (T, K) training losses before each update; one host transfer.
 
         K is the number of running lanes, in the order of `trials`.
+
+        Raises:
+            OutOfMemory: memory ran out on the way; it says how far each lane came.
         """
         steps, count = factors.shape
         assert count == len(self._order), "one column of factors for each running lane"
-        device = self.program.device
-        index = np.stack(
-            [
-                batches(
-                    self._specs[trial].seed,
-                    self._steps[trial],
-                    steps,
-                    self.program.batch_size,
-                    self._train_size,
-                )
-                for trial in self._order
-            ],
-            axis=1,
-        )
-        step, width = self.compiler.step(self.program, len(self._order), steps)
-        padded = -(-count // width) * width
-        # Rows between `count` and `padded` are idle or left over; what is computed for them is never read.
-        factors_here = torch.zeros(steps, padded, device=device)
-        factors_here[:, :count] = torch.as_tensor(factors, dtype=torch.float32)
-        index_here = torch.zeros(steps, padded, self.program.batch_size, dtype=torch.int64, device=device)
-        index_here[:, :count] = torch.as_tensor(index)
-        block = self._sized(padded)
-        losses = torch.empty(steps, padded, device=device)
-        data = self.program.data
-        with torch.no_grad():
+        done = np.zeros(count, np.int64)
+        losses = np.full((steps, count), np.nan, np.float32)
+        step, width = self.compiler.step(self.program, count, self.capacity)
+        began = time.perf_counter()
+        start = 0
+        try:
             # Piece by piece, each through all its steps: its rows stay in the cache meanwhile.
-            for start in range(0, padded, width):
-                piece = slice(start, start + width)
-                tensors = block.lanes(start, start + width).tensors()
-                for t in range(steps):
-                    losses[t, piece] = step(*tensors, factors_here[t, piece], index_here[t, piece], *data)
-        for trial in self._order:
+            for start in range(0, count, width):
+                here = slice(start, min(start + width, count))
+                losses[:, here] = self._run_piece(step, width, start, factors[:, here], done)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            piece = self._order[start : start + width]
+            # A compiled step does not say whether it had begun to change rows.
+            torn = piece if self.program.is_updating or step != self.program.step else []
+            self._count(done)
+            raise OutOfMemory(losses, done, tuple(torn), str(error).splitlines()[0]) from error
+        self.compiler.record(self.program, steps * count, time.perf_counter() - began)
+        self._count(done)
+        if self._reader is not None:
+            self._reader.expect([self._steps[trial] for trial in self._order], steps)
+        return losses
+
+    def _count(self, done: NDArray[np.int64]) -> None:
+        for trial, steps in zip(self._order, done.tolist(), strict=True):
             self._steps[trial] += steps
+
+    def _run_piece(
+        self, step: Step, width: int, start: int, factors: NDArray[np.floating], done: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """(T, K) factors of one piece of the lanes -> (T, K) losses; counts the steps done in `done`."""
+        steps, count = factors.shape
+        device, trials = self.program.device, self._order[start : start + count]
+        # Rows beyond `count` are idle or left over; what is computed for them is never read.
+        factors_here = torch.zeros(steps, width, device=device)
+        factors_here[:, :count] = torch.as_tensor(factors, dtype=torch.float32)
+        losses = torch.empty(steps, width, device=device)
+        tensors = self._sized(start + width).lanes(start, start + width).tensors()
+        stream = self.program.splits.train
+        with torch.no_grad():
+            if isinstance(stream, Stream):
+                for t in range(steps):
+                    index, data = self._read(stream, trials, t, width, step != self.program.step)
+                    losses[t] = step(*tensors, factors_here[t], index, *data)
+                    done[start : start + count] = t + 1
+            else:
+                index = self._index(trials, steps, width)
+                data = self.program.data(width)
+                if self._recorder.run(step, tensors, factors_here, index, data, losses):
+                    done[start : start + count] = steps
+                else:
+                    for t in range(steps):
+                        losses[t] = step(*tensors, factors_here[t], index[t], *data)
+                        done[start : start + count] = t + 1
         return losses[:, :count].to("cpu").numpy()
+
+    def _index(self, trials: list[int], steps: int, width: int) -> Tensor:
+        """(T, K, B) examples of the next steps of these trials, K padded to the width."""
+        size = self.program.batch_size
+        index = np.zeros((steps, width, size), np.int64)
+        for lane, trial in enumerate(trials):
+            index[:, lane] = batches(
+                self._specs[trial].seed, self._steps[trial], steps, size, self._train_size
+            )
+        return torch.from_numpy(index).to(self.program.device)
+
+    def _read(
+        self, stream: Stream, trials: list[int], t: int, width: int, is_fixed: bool
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """(K, B) index of step t and the examples it points into, (n, …) each, read in the background."""
+        if self._reader is None:
+            seed = self._specs[trials[0]].split_seed
+            self._reader = Reader(stream, seed, self.program.batch_size)
+        at = [self._steps[trial] + t for trial in trials]
+        at += at[:1] * (width - len(at))
+        # Lanes at the same step share its batch; a compiled step wants one for each lane.
+        distinct = at if is_fixed else sorted(set(at))
+        places = list(range(width)) if is_fixed else [distinct.index(one) for one in at]
+        size, device = self.program.batch_size, self.program.device
+        index = torch.tensor(places)[:, None] * size + torch.arange(size)
+        read = [self._reader.batch(one) for one in distinct]
+        data = [torch.cat([batch[name] for batch in read]) for name in stream.forms]
+        return index.to(device), tuple(part.to(device, non_blocking=True) for part in data)
 
     def _sized(self, lanes: int) -> Block:
         """The block, grown by idle rows where a compiled step is wider than the capacity."""
@@ -179,7 +269,18 @@ class Lanes:
 
     def evaluate(self, split: str) -> Mapping[str, NDArray[np.float32]]:
         """Every metric on a split for the running lanes, each (K,)."""
-        tensors: dict[str, Tensor] = self.program.evaluate(
-            self._block.lanes(0, len(self._order)), getattr(self.program.splits, split)
-        )
-        return {name: values.to("cpu").numpy() for name, values in tensors.items()}
+        found = self._evaluate(0, len(self._order), getattr(self.program.splits, split), CHUNK)
+        return {name: values.to("cpu").numpy() for name, values in found.items()}
+
+    def _evaluate(self, start: int, stop: int, split: Batch | Stream, chunk: int) -> dict[str, Tensor]:
+        """Metrics of some lanes; where memory runs out, of fewer lanes, then of fewer examples at once."""
+        try:
+            return self.program.evaluate(self._block.lanes(start, stop), split, chunk)
+        except Exception as error:
+            if not is_out_of_memory(error) or (stop - start == 1 and chunk == 1):
+                raise
+        if stop - start == 1:
+            return self._evaluate(start, stop, split, chunk // 2)
+        middle = (start + stop) // 2
+        parts = [self._evaluate(*lanes, split, chunk) for lanes in ((start, middle), (middle, stop))]
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}

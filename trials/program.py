@@ -1,147 +1,27 @@
-"""Config -> program; the step and the evaluation of K lanes.
-
-What shapes the computation (whole numbers, words, switches) is the structure; trials of equal structure
-share a program. Floats are tensors the program reads, one per lane, so a new value compiles nothing.
-"""
+"""The step and the evaluation of K lanes of one structure."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
+from torch.func import functional_call
 
-from schedules import spec as schedule_spec
 from trials import rows
-from trials.kernels.convolution import ConvolutionAsMatmul
-from trials.names import hint
-from trials.noise import noise, replace_dropout, step_key
+from trials.data.stream import Stream, chunks, forms
+from trials.devices import tensor_floats
+from trials.forward import Forward
+from trials.kernels.convolution import ConvolutionAsMatmul, FasterConvolution
+from trials.noise import mix, noise, replace_dropout, step_key
 from trials.optim import OPTIMIZERS, Optimizer
+from trials.recipe import CLIP, DEFAULTS, RATIO, Floats, Structure, recipe
 from trials.seeding import key
-from trials.spec import Config, TrialSpec, Value
+from trials.spec import TrialSpec, Value
 from trials.task import Batch, Splits, Task, attribute
 
-DEFAULTS: dict[str, Value] = {"optimizer": "adamw", "batch_size": 64}
-CLIP = "clip_norm"
-RATIO = "lr_ratio_"
-_CHUNK = 1024  # examples evaluated at once
-
-
-class _Structure(Mapping[str, Value]):
-    """The part of a config that shapes the model. Asking it for a float says where floats are."""
-
-    def __init__(self, values: Mapping[str, Value], floats: tuple[str, ...], read: set[str]) -> None:
-        self._values, self._floats, self._read = dict(values), floats, read
-
-    def __getitem__(self, name: str) -> Value:
-        self._read.add(name)
-        if name not in self._values and name in self._floats:
-            raise ValueError(
-                f"hyperparameter {name!r} is a float: it rides in the row and reaches Task.loss in `hyper`. "
-                f"If the model itself needs it, list it in the task: structure = ({name!r},)"
-            )
-        return self._values[name]
-
-    def __contains__(self, name: object) -> bool:
-        if name in self._floats and name not in self._values:
-            self[str(name)]
-        return name in self._values
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-
-class _Floats(Mapping[str, Tensor]):
-    """The float hyperparameters of a lane; remembers which were asked for, and says where the others are."""
-
-    def __init__(self, values: Mapping[str, Tensor], structure: Mapping[str, Value], read: set[str]) -> None:
-        self._values, self._structure, self._read = values, structure, read
-
-    def __getitem__(self, name: str) -> Tensor:
-        self._read.add(name)
-        if name not in self._values and name in self._structure:
-            value = self._structure[name]
-            advice = f"; to have it here, write {float(value)} in the study" if isinstance(value, int) else ""
-            raise ValueError(
-                f"hyperparameter {name!r} is {value!r}, no float: it picks the program and reaches "
-                f"Task.model, not Task.loss{advice}"
-            )
-        return self._values[name]
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._values
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """A config taken apart: what picks the program, what rides in the row, what the schedule is made of."""
-
-    structure: tuple[tuple[str, Value], ...]  # sorted; optimizer and batch size among them
-    floats: tuple[tuple[str, float], ...]  # sorted; every float hyperparameter with the optimizer's defaults
-
-    @property
-    def key(self) -> tuple[Any, ...]:
-        """Equal for trials that share a program."""
-        return self.structure, tuple(name for name, _ in self.floats)
-
-
-def _is_whole_float(name: str, value: Value, defaults: Mapping[str, Value]) -> bool:
-    """Whether this is a float hyperparameter written as a whole number, such as dropout = 0."""
-    return isinstance(defaults.get(name), float) and isinstance(value, int) and not isinstance(value, bool)
-
-
-def recipe(task: Task, config: Config) -> Recipe:
-    """Take a config apart.
-
-    Raises:
-        ValueError: an optimizer, batch size or float hyperparameter that cannot be.
-    """
-    defaults = attribute(task, "defaults")
-    full: dict[str, Value] = {**DEFAULTS, **defaults, **config}
-    for name in schedule_spec.HYPERPARAMETERS:
-        full.pop(name, None)
-    optimizer = OPTIMIZERS.get(str(full["optimizer"]))
-    if optimizer is None:
-        raise ValueError(
-            f"optimizer={full['optimizer']!r} is unknown{hint(str(full['optimizer']), OPTIMIZERS)}"
-        )
-    batch_size = full["batch_size"]
-    if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
-        raise ValueError(f"batch_size={batch_size!r} must be a whole number of at least 1")
-    foreign = {
-        name for other in OPTIMIZERS.values() for name in other.defaults if name not in optimizer.defaults
-    }
-    shaping = set(attribute(task, "structure"))
-    groups = attribute(task, "groups")
-    floats: dict[str, float] = dict(optimizer.defaults)
-    structure: dict[str, Value] = {}
-    for name, value in full.items():
-        if name in optimizer.defaults or name == CLIP or name.startswith(RATIO):
-            if isinstance(value, (bool, str)):
-                raise ValueError(f"{name}={value!r} must be a number")
-            if name.startswith(RATIO) and name.removeprefix(RATIO) not in groups:
-                known = ", ".join(f"{RATIO}{group}" for group in groups) or "none"
-                raise ValueError(f"{name}: the task has no such weight group; known: {known}")
-            floats[name] = float(value)
-        elif name in foreign:
-            # Belongs to another optimizer, such as momentum beside AdamW: nothing in this program reads it.
-            continue
-        elif name not in shaping and (isinstance(value, float) or _is_whole_float(name, value, defaults)):
-            floats[name] = float(value)
-        else:
-            structure[name] = value
-    return Recipe(tuple(sorted(structure.items())), tuple(sorted(floats.items())))
+CHUNK = 1024  # examples evaluated at once
 
 
 class _Loss(nn.Module):
@@ -186,16 +66,28 @@ class Program:
     structure: tuple[tuple[str, Value], ...]
     float_names: tuple[str, ...]
     device: torch.device
+    notice: Callable[[str], None] = lambda line: None  # gets a line when lanes cannot run side by side
     layout: rows.Layout = field(init=False)
     optimizer: Optimizer = field(init=False)
-    batch_size: int = field(init=False)
+    precision: str = field(init=False)
+    micro_steps: int = field(init=False)  # gradients averaged for one update
+    batch_size: int = field(init=False)  # examples of one update
+    forward: Forward = field(init=False)
+    is_updating: bool = field(init=False, default=False)  # whether rows may be half changed
     read: set[str] = field(init=False)  # hyperparameters that something has asked for
 
     def __post_init__(self) -> None:
-        values = dict(self.structure)
+        values = {**DEFAULTS, **dict(self.structure)}
         self.optimizer = OPTIMIZERS[str(values["optimizer"])]
-        self.batch_size = int(values["batch_size"])
-        self.read = {"optimizer", "batch_size", CLIP, *self.optimizer.defaults}
+        self.precision = str(values["precision"])
+        if self.precision == "tf32" and self.device.type != "cuda":
+            raise ValueError("precision='tf32' is for CUDA devices: on the CPU use 'float32' or 'bfloat16'")
+        self.micro_steps = int(values["gradient_accumulation_steps"])
+        self.batch_size = int(values["batch_size"]) * self.micro_steps
+        self.forward = Forward("trained", self.notice)
+        self._evaluation = Forward("evaluated", self.notice)
+        self._convolution = FasterConvolution(self.device)
+        self.read = {*DEFAULTS, CLIP, *self.optimizer.defaults}
         self.read.update(name for name in self.float_names if name.startswith(RATIO))
         with torch.random.fork_rng(devices=[]):
             self._train = _Loss(self.task, self._model()).to(self.device).train()
@@ -204,8 +96,8 @@ class Program:
         self._groups = self._group_ratios()
 
     def _model(self) -> nn.Module:
-        shaping = {name: value for name, value in self.structure if name not in ("optimizer", "batch_size")}
-        model = self.task.model(_Structure(shaping, self.float_names, self.read))
+        shaping = {name: value for name, value in self.structure if name not in DEFAULTS}
+        model = self.task.model(Structure(shaping, self.float_names, self.read))
         if not isinstance(model, nn.Module):
             raise TypeError(f"Task.model returned {type(model).__name__}, a torch.nn.Module is wanted")
         return replace_dropout(model)
@@ -268,17 +160,36 @@ class Program:
 
     # -- the step -----------------------------------------------------------------------------------------
 
-    def _named_hyper(self, hyper: Tensor) -> _Floats:
+    def _named_hyper(self, hyper: Tensor) -> Floats:
         values = {name: hyper[index] for index, name in enumerate(self.float_names)}
-        return _Floats(values, dict(self.structure), self.read)
+        return Floats(values, dict(self.structure), self.read)
+
+    def _tensor_floats(self) -> AbstractContextManager[None]:
+        return tensor_floats(self.precision == "tf32") if self.device.type == "cuda" else nullcontext()
+
+    @contextmanager
+    def _forward_forms(self, lanes: int) -> Iterator[None]:
+        """Autocast where the program wants it, and on a CUDA device the faster form of each convolution."""
+        with ExitStack() as stack:
+            if self.precision == "bfloat16":
+                # Not cached: a cast of a mapped weight must not outlive its lane.
+                stack.enter_context(
+                    torch.autocast(self.device.type, dtype=torch.bfloat16, cache_enabled=False)
+                )
+            if self.device.type == "cuda":
+                self._convolution.lanes = lanes
+                stack.enter_context(self._convolution)
+            yield
+        if self._convolution.unseen and not torch.cuda.is_current_stream_capturing():
+            self._convolution.settle()
 
     def _loss_of(
         self,
         weights: dict[str, Tensor],
         buffers: Tensor,
         hyper: Tensor,
-        stream: Tensor,
         batch: dict[str, Tensor],
+        stream: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """Loss () and the buffers (Q,) after the forward pass, of one lane."""
         named = rows.unflatten(self.layout.buffers, buffers)
@@ -295,8 +206,8 @@ class Program:
             raise ValueError(f"Task.loss returned {got}; the mean over the batch, a scalar tensor, is wanted")
         # Read from what was handed in: a module may also replace a buffer, and then only this mapping has it.
         named = {name: tensors[f"model.{name}"] for name in named}
-        after = rows.join(self.layout.buffers, named) if named else buffers
-        return loss, after
+        after = rows.join(self.layout.buffers, named) if named else buffers.clone()
+        return loss.to(torch.float32), after
 
     def _gradients(
         self, weights: Tensor, buffers: Tensor, hyper: Tensor, stream: Tensor, batch: dict[str, Tensor]
@@ -306,7 +217,7 @@ class Program:
         A lane's loss depends on its own row alone, so the gradient of the sum is every lane's gradient:
         only the forward pass needs `vmap`, and the backward pass is plain autograd.
         """
-        with torch.enable_grad():
+        with torch.enable_grad(), self._tensor_floats():
             named = {
                 place.name: weights[:, place.start : place.start + place.size]
                 .view(-1, *place.shape)
@@ -315,11 +226,28 @@ class Program:
                 .requires_grad_()
                 for place in self.layout.weights
             }
-            losses, after = vmap(self._loss_of)(named, buffers, hyper, stream, batch)
+            with self._forward_forms(len(weights)):
+                losses, after = self.forward(self._loss_of, (named, buffers, hyper, batch), stream)
             # A weight that the loss does not touch has a gradient of zero.
             found = torch.autograd.grad(losses.sum(), list(named.values()), materialize_grads=True)
         gradients = torch.cat([part.reshape(len(part), -1).to(torch.float32) for part in found], 1)
         return gradients, losses.detach(), after.detach()
+
+    def _accumulated(
+        self, weights: Tensor, buffers: Tensor, hyper: Tensor, stream: Tensor, batch: dict[str, Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """As `_gradients`, averaged over parts of the batch that are computed one after another."""
+        if self.micro_steps == 1:
+            return self._gradients(weights, buffers, hyper, stream, batch)
+        size = self.batch_size // self.micro_steps
+        gradients, losses = torch.zeros_like(weights), torch.zeros_like(weights[:, 0])
+        for part in range(self.micro_steps):
+            here = {name: whole[:, part * size : (part + 1) * size] for name, whole in batch.items()}
+            key_here = stream if part == 0 else mix(stream ^ part)
+            found, loss, buffers = self._gradients(weights, buffers, hyper, key_here, here)
+            gradients += found / self.micro_steps
+            losses += loss / self.micro_steps
+        return gradients, losses, buffers
 
     def step(
         self,
@@ -330,13 +258,14 @@ class Program:
         step: Tensor,  # (K,)
         lane_key: Tensor,  # (K,)
         factor: Tensor,  # (K,) of the learning rate
-        index: Tensor,  # (K, B) int64, examples of the training split
-        *data: Tensor,  # the training split's tensors
+        index: Tensor,  # (K, B) int64, examples of `data`
+        *data: Tensor,  # tensors that the index points into, in the order of the split's names
     ) -> Tensor:  # (K,) loss before the update
         """One optimizer step of every lane."""
-        batch = {name: part[index] for name, part in zip(self.splits.train, data, strict=True)}
+        self.is_updating = False
+        batch = {name: part[index] for name, part in zip(forms(self.splits.train), data, strict=True)}
         stream = step_key(lane_key, step)
-        gradients, losses, after = self._gradients(weights, buffers, hyper, stream, batch)
+        gradients, losses, after = self._accumulated(weights, buffers, hyper, stream, batch)
         column = {name: hyper[:, i : i + 1] for i, name in enumerate(self.float_names)}
         if CLIP in column:
             norm = gradients.square().sum(1, keepdim=True).sqrt()
@@ -345,16 +274,23 @@ class Program:
         if self._groups is not None:
             ratios = torch.cat([hyper, torch.ones_like(hyper[:, :1])], 1)
             lr = lr * ratios[:, self._groups]
+        self.is_updating = True
         self.optimizer.update(weights, gradients, state, lr, step[:, None], column)
         if self.layout.buffers:
             buffers.copy_(after)
         step.add_(1)
+        self.is_updating = False
         return losses
 
-    @property
-    def data(self) -> tuple[Tensor, ...]:
-        """The training split's tensors, in the order of the step's last arguments."""
-        return tuple(self.splits.train.values())
+    def data(self, lanes: int) -> tuple[Tensor, ...]:
+        """Tensors of the shapes of the step's last arguments: the training split itself where it is held."""
+        train = self.splits.train
+        if isinstance(train, Stream):
+            return tuple(
+                torch.zeros(lanes * self.batch_size, *form.shape, dtype=form.dtype, device=self.device)
+                for form in train.forms.values()
+            )
+        return tuple(train.values())
 
     def traced(self, lanes: int) -> "torch.fx.GraphModule":
         """The step of this many lanes as a flat graph, convolutions in their fast form."""
@@ -363,36 +299,36 @@ class Program:
         block = self.block(lanes)
         factor = torch.ones(lanes, device=self.device)
         index = torch.zeros(lanes, self.batch_size, dtype=torch.int64, device=self.device)
-        mode = ConvolutionAsMatmul() if self.device.type == "cpu" else nullcontext()
         with torch.no_grad(), ExitStack() as stack:
-            stack.enter_context(mode)
+            if self.device.type == "cpu":
+                stack.enter_context(ConvolutionAsMatmul())
             # A plain function: make_fx counts the arguments of what it is given.
-            return make_fx(lambda *args: self.step(*args))(*block.tensors(), factor, index, *self.data)
+            return make_fx(lambda *args: self.step(*args))(*block.tensors(), factor, index, *self.data(lanes))
 
     # -- evaluation ---------------------------------------------------------------------------------------
 
-    def evaluate(self, block: Block, split: Batch) -> dict[str, Tensor]:
-        """Every metric of every lane, each (K,), averaged over the split."""
-        size = len(next(iter(split.values())))
+    def _metrics_of(
+        self, weights: Tensor, buffers: Tensor, hyper: Tensor, stream: None, batch: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        named = {
+            **rows.unflatten(self.layout.weights, weights),
+            **rows.unflatten(self.layout.buffers, buffers),
+        }
+        tensors = {f"model.{name}": tensor for name, tensor in named.items()}
+        values = self._named_hyper(hyper)
+        with noise(None, values):
+            return functional_call(self._eval, tensors, ("metrics", batch, values))
+
+    def evaluate(self, block: Block, split: "Batch | Stream", chunk: int = CHUNK) -> dict[str, Tensor]:
+        """Every metric of every lane, each (K,), averaged over the split; `chunk` examples at once."""
+        size = 0
         totals: dict[str, Tensor] = {}
-
-        def one(
-            weights: Tensor, buffers: Tensor, hyper: Tensor, batch: dict[str, Tensor]
-        ) -> dict[str, Tensor]:
-            named = {
-                **rows.unflatten(self.layout.weights, weights),
-                **rows.unflatten(self.layout.buffers, buffers),
-            }
-            tensors = {f"model.{name}": tensor for name, tensor in named.items()}
-            values = self._named_hyper(hyper)
-            with noise(None, values):
-                return functional_call(self._eval, tensors, ("metrics", batch, values))
-
-        with torch.no_grad():
-            for start in range(0, size, _CHUNK):
-                batch = {name: part[start : start + _CHUNK] for name, part in split.items()}
-                count = min(_CHUNK, size - start)
-                found = vmap(one, in_dims=(0, 0, 0, None))(block.weights, block.buffers, block.hyper, batch)
+        with torch.no_grad(), self._tensor_floats(), self._forward_forms(len(block.step)):
+            for batch in chunks(split, chunk, self.device):
+                count = len(next(iter(batch.values())))
+                size += count
+                lanes = (block.weights, block.buffers, block.hyper)
+                found = self._evaluation(self._metrics_of, lanes, None, (batch,))
                 for name, values in found.items():
                     if values.dim() != 2 or values.shape[1] != count:
                         raise ValueError(

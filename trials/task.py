@@ -16,6 +16,7 @@ from typing import Any, Protocol, cast, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from trials.data.stream import Form, Stream, forms
 from trials.names import TASKS, hint, load_object
 from trials.spec import Config, Value
 
@@ -25,14 +26,20 @@ Hyper = Mapping[str, Tensor]  # the float hyperparameters of a trial, each a () 
 
 @dataclass(frozen=True)
 class Splits:
-    """Named tensors of each split. `test` is read once, by the report, and by nothing else."""
+    """Named tensors of each split, or a `Stream` where they are too many for the device.
 
-    train: Batch
-    val: Batch
-    test: Batch = field(default_factory=dict[str, Tensor])
+    `test` is read once, by the report, and by nothing else.
+    """
+
+    train: Batch | Stream
+    val: Batch | Stream
+    test: Batch | Stream = field(default_factory=dict[str, Tensor])
 
     def __post_init__(self) -> None:
         for name, split in (("train", self.train), ("val", self.val), ("test", self.test)):
+            if isinstance(split, Stream):
+                self._refuse_difference(name, split.forms)
+                continue
             if not isinstance(split, Mapping) or not all(isinstance(part, Tensor) for part in split.values()):
                 raise TypeError(f"split {name!r} must be a mapping of names to tensors")
             sizes = {part_name: len(part) for part_name, part in split.items()}
@@ -42,13 +49,16 @@ class Splits:
                 raise ValueError(f"split {name!r} is empty: give it at least one tensor")
             if sizes and 0 in sizes.values():
                 raise ValueError(f"split {name!r} has no examples: {sizes}")
-            # Found out now, not when the chosen trial is about to be reported.
-            form = {part_name: (part.shape[1:], part.dtype) for part_name, part in split.items()}
-            wanted = {part_name: (part.shape[1:], part.dtype) for part_name, part in self.train.items()}
-            if sizes and form != wanted:
-                raise ValueError(
-                    f"split {name!r} differs from 'train' in names, shapes or dtypes: {form}, {wanted}"
-                )
+            if sizes:
+                self._refuse_difference(name, forms(split))
+
+    def _refuse_difference(self, name: str, found: Mapping[str, Form]) -> None:
+        # Found out now, not when the chosen trial is about to be reported.
+        wanted = forms(self.train)
+        if found != wanted:
+            raise ValueError(
+                f"split {name!r} differs from 'train' in names, shapes or dtypes: {found}, {wanted}"
+            )
 
 
 @runtime_checkable

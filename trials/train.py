@@ -1,16 +1,18 @@
 """One trial alone: the same code as K lanes, with K = 1."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 
 import torch
 
+from trials.data.stream import Stream
 from trials.drive import TICK, Drive, Ended, MakeTuner, scheduled
 from trials.lanes import Lanes
-from trials.program import Program, Recipe, recipe
+from trials.program import Program
+from trials.recipe import Recipe, recipe
 from trials.rows import Row
 from trials.spec import Report, TrialSpec
-from trials.task import Splits, Task, default_device
+from trials.task import Batch, Splits, Task, default_device
 
 
 def load_splits(task: Task, split_seed: int, device: torch.device) -> Splits:
@@ -26,18 +28,25 @@ def load_splits(task: Task, split_seed: int, device: torch.device) -> Splits:
 
 
 def to_device(splits: Splits, device: torch.device) -> Splits:
-    """The splits on a device; tensors that are there already are shared."""
-    return Splits(
-        *(
-            {name: part.to(device) for name, part in getattr(splits, split.name).items()}
-            for split in fields(Splits)
+    """The splits on a device; tensors that are there already are shared, and a stream stays where it is."""
+    moved: list[Batch | Stream] = []
+    for place in fields(Splits):
+        split = getattr(splits, place.name)
+        moved.append(
+            split if isinstance(split, Stream) else {name: part.to(device) for name, part in split.items()}
         )
-    )
+    return Splits(*moved)
 
 
-def build(task: Task, splits: Splits, parts: Recipe, device: torch.device) -> Program:
-    """The program of a recipe."""
-    return Program(task, splits, parts.structure, tuple(name for name, _ in parts.floats), device)
+def build(
+    task: Task,
+    splits: Splits,
+    parts: Recipe,
+    device: torch.device,
+    notice: Callable[[str], None] = lambda line: None,
+) -> Program:
+    """The program of a recipe; `notice` gets a line when its lanes cannot run side by side."""
+    return Program(task, splits, parts.structure, tuple(name for name, _ in parts.floats), device, notice)
 
 
 def train(
@@ -62,4 +71,5 @@ def train(
         for said in drive.tick():
             if isinstance(said, Ended):
                 return said
-            yield said
+            if isinstance(said, Report):
+                yield said

@@ -17,7 +17,8 @@ from trials.compiling import Compiler, Origin, preload_tracing
 from trials.drive import Drive, Ended
 from trials.lanes import Lanes
 from trials.names import TASKS
-from trials.program import Program, recipe
+from trials.program import Program
+from trials.recipe import recipe
 from trials.rows import Row
 from trials.spec import Config, Report, TrialSpec
 from trials.task import Splits, Task, default_device, load_task
@@ -168,7 +169,7 @@ class LanesRunner:
             for one in said:
                 if isinstance(one, Report):
                     events.append(TrialReported(one, time.time()))
-                else:
+                elif isinstance(one, Ended):
                     self._end(one)
                     events.extend(self._drain())
         events.extend(self._drain())

@@ -31,7 +31,7 @@ from trials.compiling import Compiler, Origin
 from trials.drive import Drive
 from trials.lanes import Lanes
 from trials.optim import OPTIMIZERS
-from trials.program import recipe
+from trials.recipe import recipe
 from trials.rows import Row
 from trials.spec import Report
 from trials.task import load_task
@@ -399,7 +399,7 @@ def test_compiled_agrees_with_eager_and_nothing_is_compiled_after_the_first_tick
 
     # Another process, as far as it can tell: the package is found, not built again.
     again = Compiler("always", Origin("tabular", {"data": "iris"}))
-    second = Drive(Lanes(build(made, data, recipe(made, _IRIS), CPU), 1, again), tick=5)
+    second = Drive(Lanes(build(made, data, recipe(made, _IRIS), CPU), 4, again), tick=5)
     second.admit(specs[3])
     found, _ = finish(second)
     assert again.loaded == 1
@@ -423,7 +423,7 @@ def test_a_program_says_the_same_in_its_traced_form():
         index = torch.arange(24).reshape(3, 8)
         with torch.no_grad():
             losses = [
-                step(*block.tensors(), torch.tensor([1.0, 0.5, 0.0]), index, *made.data) for _ in range(5)
+                step(*block.tensors(), torch.tensor([1.0, 0.5, 0.0]), index, *made.data(3)) for _ in range(5)
             ]
         blocks.append((torch.stack(losses), block))
     close(blocks[0][0], blocks[1][0], "training")

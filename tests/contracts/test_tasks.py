@@ -23,7 +23,7 @@ from tests.trials_sample import (
 )
 from trials.checking import check
 from trials.noise import noise
-from trials.program import recipe
+from trials.recipe import recipe
 from trials.spec import Value
 from trials.task import Splits, load_task
 from trials.train import load_splits, train

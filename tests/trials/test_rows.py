@@ -218,7 +218,7 @@ class Frozen(nn.Module):
 def test_a_frozen_weight_stays_as_it_was_whatever_the_decay():
     from trials.drive import Drive
     from trials.lanes import Lanes
-    from trials.program import recipe
+    from trials.recipe import recipe
     from trials.train import build
 
     task = WithModel(Frozen)

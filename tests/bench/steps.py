@@ -1,0 +1,150 @@
+"""What a trial-step costs on one CPU core: lanes of one program against the loop a careful user writes.
+
+    python -m tests.bench.steps [--runs 5] [--out FILE]
+
+Contenders take turns within a run, so that a machine that drifts drifts for all of them.
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from tests.bench.contenders import Case, Loop, Ours, describe, row
+from trials.capacity import estimate
+
+CPU = torch.device("cpu")
+CASES = (Case("mlp"), Case("convnet"))
+LANES = (1, 2, 4, 8, 16, 32)
+STEPS = 200
+
+
+def spread(values: list[float]) -> str:
+    return f"{statistics.median(values):.3f} ({min(values):.3f}-{max(values):.3f})"
+
+
+def turns(contenders: dict[str, tuple[Callable[[int], float], int]], runs: int) -> dict[str, list[float]]:
+    """Milliseconds a trial-step of each contender, (run, lanes), in each run."""
+    found: dict[str, list[float]] = {name: [] for name in contenders}
+    for run, _ in contenders.values():
+        run(20)
+    for _ in range(runs):
+        for name, (run, lanes) in contenders.items():
+            found[name].append(run(STEPS) / STEPS / lanes * 1e3)
+    return found
+
+
+def speeds(runs: int, folder: Path) -> list[str]:
+    lines = ["", "**Milliseconds a trial-step, one core**", ""]
+    names = ["loop", "loop, torch.compile"]
+    names += [f"{kind}, {lanes} lanes" for kind in ("eager", "compiled") for lanes in LANES]
+    lines += [row("contender", *(case.model for case in CASES)), row("---", *("---" for _ in CASES))]
+    columns: list[dict[str, list[float]]] = []
+    for case in CASES:
+        contenders: dict[str, tuple[Callable[[int], float], int]] = {
+            "loop": (Loop(case, CPU, False).run, 1),
+            "loop, torch.compile": (Loop(case, CPU, True).run, 1),
+        }
+        for kind, mode in (("eager", "never"), ("compiled", "always")):
+            for lanes in LANES:
+                ours = Ours(case, lanes, CPU, mode, folder)
+                contenders[f"{kind}, {lanes} lanes"] = (ours.run, lanes)
+        columns.append(turns(contenders, runs))
+    for name in names:
+        lines.append(row(name, *(spread(column[name]) for column in columns)))
+    lines += [
+        "",
+        row("ratio, medians of the runs' own", *(case.model for case in CASES)),
+        row("---", "---", "---"),
+    ]
+
+    def ratio(column: dict[str, list[float]], slow: str, fast: str) -> str:
+        each = [a / b for a, b in zip(column[slow], column[fast], strict=True)]
+        return f"{statistics.median(each):.2f} ({min(each):.2f}-{max(each):.2f})"
+
+    def best(column: dict[str, list[float]]) -> str:
+        return min(column, key=lambda name: statistics.median(column[name]))
+
+    lines.append(
+        row(
+            "one lane against torch.compile loop", *(ratio(c, names[1], "compiled, 1 lanes") for c in columns)
+        )
+    )
+    lines.append(
+        row("best against the plain loop", *(f"{ratio(c, 'loop', best(c))}, {best(c)}" for c in columns))
+    )
+    return lines
+
+
+def memory() -> list[str]:
+    """Bytes that a lane takes, against the estimate."""
+    lines = ["", "**Kilobytes a lane, eager step**", ""]
+    lines += [row("model", "measured", "estimated", "estimated / measured"), row(*["---"] * 4)]
+    for case in CASES:
+        peaks: dict[int, int] = {}
+        for lanes in (16, 144):
+            command = [sys.executable, "-m", "tests.bench.steps", "--memory", case.model, str(lanes)]
+            said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            peaks[lanes] = int(said.split()[-1])
+        measured = (peaks[144] - peaks[16]) / 128
+        ours = Ours(case, 1, CPU, "never")
+        found = estimate(ours.program, case.config())
+        lines.append(
+            row(
+                case.model, f"{measured / 1e3:.0f}", f"{found.lane / 1e3:.0f}", f"{found.lane / measured:.2f}"
+            )
+        )
+    return lines
+
+
+def recompilations(folder: Path) -> list[str]:
+    """Packages taken into use and built after the first tick, over refills and new rates."""
+    lines = ["", "**Compiled after the first tick**", "", row("model", "count"), row("---", "---")]
+    for case in CASES:
+        ours = Ours(case, 8, CPU, "always", folder)
+        ours.run(10)
+        loaded, built = ours.compiler.loaded, len(list(folder.glob("*.pt2")))
+        for trial in range(4):
+            spec = ours.lanes._specs[trial]
+            ours.lanes.retire(trial)
+            ours.lanes_count -= 1
+            ours.run(20)
+            ours.lanes.admit(spec)
+            ours.lanes_count += 1
+            ours.run(20)
+        again = ours.compiler.loaded - loaded + len(list(folder.glob("*.pt2"))) - built
+        lines.append(row(case.model, again))
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--memory", nargs=2, metavar=("MODEL", "LANES"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    if options.memory:
+        model, lanes = options.memory
+        Ours(Case(model), int(lanes), CPU, "never").run(10)
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        lines = [describe(CPU), f"Medians of {options.runs} runs of {STEPS} steps (least-most), in turn."]
+        lines += speeds(options.runs, Path(folder)) + memory() + recompilations(Path(folder))
+    text = "\n".join(lines) + "\n"
+    sys.stdout.write(text)
+    if options.out:
+        options.out.write_text(text)
+        options.out.with_suffix(".json").write_text(json.dumps({"table": text}))
+
+
+if __name__ == "__main__":
+    main()
