@@ -56,6 +56,7 @@ INSIDE_FUNCTIONS: dict[str, set[str]] = {
 LOADED_LATE = (
     *("hpo/runners/lanes.py", "hpo/listeners/mlflow.py", "hpo/listeners/live.py"),
     *("hpo/samplers/optuna.py", "hpo/importance.py"),
+    *("trials/kernels/update.py", "trials/kernels/signals.py", "trials/kernels/augment.py"),
 )
 
 

@@ -1,4 +1,4 @@
-"""The laws of an optimizer, over every entry of the table: torch.optim is the reference."""
+"""The laws of an optimizer, over every entry of the table: torch.optim is the reference, or the textbook."""
 
 import pytest
 import torch
@@ -9,7 +9,25 @@ from trials.optim import OPTIMIZERS
 STEPS = 50
 WEIGHTS = 17
 
-# name -> torch's optimizer of these weights and hyperparameters
+
+class Lion(torch.optim.Optimizer):
+    """Algorithm 2 of the paper, weight by weight; torch has no Lion."""
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            beta1, beta2 = group["betas"]
+            for weights in group["params"]:
+                state = self.state[weights]
+                momentum = state.setdefault("momentum", torch.zeros_like(weights))
+                for i, gradient in enumerate(weights.grad):
+                    blend = beta1 * momentum[i] + (1 - beta1) * gradient
+                    sign = 1.0 if blend > 0 else -1.0 if blend < 0 else 0.0
+                    weights[i] = weights[i] - group["lr"] * (sign + group["weight_decay"] * weights[i])
+                    momentum[i] = beta2 * momentum[i] + (1 - beta2) * gradient
+
+
+# name -> the optimizer, in torch's form, of these weights and hyperparameters
 REFERENCES = {
     "adamw": lambda weights, h: torch.optim.AdamW(
         weights,
@@ -23,6 +41,9 @@ REFERENCES = {
     ),
     "nesterov": lambda weights, h: torch.optim.SGD(
         weights, lr=h["lr"], momentum=h["momentum"], weight_decay=h["weight_decay"], nesterov=True
+    ),
+    "lion": lambda weights, h: Lion(
+        weights, {"lr": h["lr"], "betas": (h["beta1"], h["beta2"]), "weight_decay": h["weight_decay"]}
     ),
 }
 

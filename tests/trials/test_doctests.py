@@ -2,13 +2,20 @@
 
 import doctest
 import importlib
+import importlib.util
 import pkgutil
 
 import pytest
 
 import trials
 
-MODULES = [module.name for module in pkgutil.walk_packages(trials.__path__, "trials.")]
+# Loaded where a kernel is used only, and by nothing where there is no Triton.
+KERNELS = {f"trials.kernels.{name}" for name in ("update", "signals", "augment")}
+MODULES = [
+    module.name
+    for module in pkgutil.walk_packages(trials.__path__, "trials.")
+    if module.name not in KERNELS or importlib.util.find_spec("triton")
+]
 
 
 @pytest.mark.parametrize("name", MODULES)

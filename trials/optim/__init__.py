@@ -2,6 +2,7 @@
 
 from trials.optim.adamw import adamw
 from trials.optim.base import Optimizer
+from trials.optim.lion import lion
 from trials.optim.sgd import nesterov, sgd
 
 # name in a study file -> optimizer
@@ -9,6 +10,7 @@ OPTIMIZERS: dict[str, Optimizer] = {
     "adamw": adamw,
     "sgd": sgd,
     "nesterov": nesterov,
+    "lion": lion,
 }
 
-__all__ = ["OPTIMIZERS", "Optimizer", "adamw", "nesterov", "sgd"]
+__all__ = ["OPTIMIZERS", "Optimizer", "adamw", "lion", "nesterov", "sgd"]
