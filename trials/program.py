@@ -13,6 +13,7 @@ from trials import rows
 from trials.data.stream import Stream, chunks, forms
 from trials.devices import tensor_floats
 from trials.forward import Forward
+from trials.kernels import dispatch
 from trials.kernels.convolution import ConvolutionAsMatmul, FasterConvolution
 from trials.noise import mix, noise, replace_dropout, step_key
 from trials.optim import OPTIMIZERS, Optimizer
@@ -86,6 +87,7 @@ class Program:
         self.batch_size = int(values["batch_size"]) * self.micro_steps
         self.forward = Forward("trained", self.notice)
         self._evaluation = Forward("evaluated", self.notice)
+        self._update = dispatch.update(self.optimizer, self.device)
         self._convolution = FasterConvolution(self.device)
         self.read = {*DEFAULTS, CLIP, *self.optimizer.defaults}
         self.read.update(name for name in self.float_names if name.startswith(RATIO))
@@ -267,15 +269,16 @@ class Program:
         stream = step_key(lane_key, step)
         gradients, losses, after = self._accumulated(weights, buffers, hyper, stream, batch)
         column = {name: hyper[:, i : i + 1] for i, name in enumerate(self.float_names)}
+        scale = None
         if CLIP in column:
             norm = gradients.square().sum(1, keepdim=True).sqrt()
-            gradients = gradients * (column[CLIP] / (norm + 1e-6)).clamp(max=1.0)
+            scale = (column[CLIP] / (norm + 1e-6)).clamp(max=1.0)
         lr = column["lr"] * factor[:, None]
         if self._groups is not None:
             ratios = torch.cat([hyper, torch.ones_like(hyper[:, :1])], 1)
             lr = lr * ratios[:, self._groups]
         self.is_updating = True
-        self.optimizer.update(weights, gradients, state, lr, step[:, None], column)
+        self._update(weights, gradients, state, lr, step[:, None], column, scale)
         if self.layout.buffers:
             buffers.copy_(after)
         step.add_(1)
