@@ -14,6 +14,8 @@ from contextvars import ContextVar
 import torch
 from torch import Tensor, nn
 
+from trials.functional import dropped, in_lanes
+
 _MASK = 0xFFFFFFFF
 
 
@@ -42,10 +44,14 @@ _current: ContextVar[_Noise | None] = ContextVar("noise", default=None)
 
 @contextmanager
 def noise(key: Tensor | None, hyper: Mapping[str, Tensor]) -> Iterator[None]:
-    """Inside, `uniform` draws from this key and `Dropout` finds its rate. `key` None: evaluation."""
+    """Inside, `uniform` draws from this key and so does all dropout, whose rates are found in `hyper`.
+
+    `key` None: evaluation.
+    """
     token = _current.set(_Noise(key, hyper))
     try:
-        yield
+        with in_lanes(uniform):
+            yield
     finally:
         _current.reset(token)
 
@@ -76,22 +82,25 @@ class Dropout(nn.Module):
             raise ValueError(f"rate={rate} must be in [0, 1), or the name of a float hyperparameter")
         self.rate = rate
 
+    @property
+    def p(self) -> float | Tensor:
+        """The rate under the name it has in `torch.nn.Dropout`, which attention layers ask for.
+
+        Raises:
+            ValueError: it is a float hyperparameter, and there is none of that name.
+        """
+        if not isinstance(self.rate, str):
+            return self.rate
+        current = _current.get()
+        if current is None or self.rate not in current.hyper:
+            raise ValueError(f"Dropout({self.rate!r}) needs a float hyperparameter of that name")
+        return current.hyper[self.rate]
+
     def forward(self, input: Tensor) -> Tensor:
         """The input with entries dropped while training, unchanged in evaluation."""
         if not self.training or self.rate == 0.0:
             return input
-        rate: float | Tensor
-        if isinstance(self.rate, str):
-            current = _current.get()
-            if current is None or self.rate not in current.hyper:
-                raise ValueError(f"Dropout({self.rate!r}) needs a float hyperparameter of that name")
-            rate = current.hyper[self.rate]
-        else:
-            rate = self.rate
-        kept = uniform(*input.shape) >= rate
-        return torch.where(
-            kept, input / (1.0 - rate), torch.zeros((), dtype=input.dtype, device=input.device)
-        )
+        return dropped(uniform, input, self.p)
 
 
 _OTHER_DROPOUTS = (nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
