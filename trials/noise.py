@@ -14,7 +14,7 @@ from contextvars import ContextVar
 import torch
 from torch import Tensor, nn
 
-from trials.functional import dropped, in_lanes
+from trials.functional import Functions, dropped
 
 _MASK = 0xFFFFFFFF
 
@@ -34,6 +34,10 @@ def step_key(key: Tensor, step: Tensor) -> Tensor:
     return mix(mix(key & _MASK) ^ mix((step + 0x9E3779B9) & _MASK))
 
 
+class ForeignNoise(RuntimeError):
+    """Something in a step draws from torch's generator, whose stream cannot follow a row."""
+
+
 class _Noise:
     def __init__(self, key: Tensor | None, hyper: Mapping[str, Tensor]) -> None:
         self.key, self.hyper, self.calls = key, hyper, 0
@@ -43,15 +47,27 @@ _current: ContextVar[_Noise | None] = ContextVar("noise", default=None)
 
 
 @contextmanager
-def noise(key: Tensor | None, hyper: Mapping[str, Tensor]) -> Iterator[None]:
+def noise(
+    key: Tensor | None, hyper: Mapping[str, Tensor], functions: Functions | None = None
+) -> Iterator[None]:
     """Inside, `uniform` draws from this key and so does all dropout, whose rates are found in `hyper`.
 
-    `key` None: evaluation.
+    `key` None: evaluation. `functions` remembers from step to step what had to be replaced.
+
+    Raises:
+        ForeignNoise: under `vmap`, something draws from torch's generator.
     """
     token = _current.set(_Noise(key, hyper))
     try:
-        with in_lanes(uniform):
+        with (functions or Functions()).in_lanes(uniform):
             yield
+    except RuntimeError as error:
+        if "randomness error mode" not in str(error):
+            raise
+        raise ForeignNoise(
+            "the model or the loss draws from torch's generator, whose randomness cannot follow a lane: draw "
+            "with trials.noise.uniform, and drop with torch.nn.functional.dropout or trials.noise.Dropout"
+        ) from error
     finally:
         _current.reset(token)
 
@@ -121,6 +137,11 @@ def replace_dropout(model: nn.Module) -> nn.Module:
         elif isinstance(child, _OTHER_DROPOUTS) and child.p > 0:
             raise ValueError(
                 f"{type(child).__name__} cannot follow a lane: use trials.noise.Dropout in its place"
+            )
+        elif isinstance(child, nn.MultiheadAttention) and child.dropout > 0:
+            raise ValueError(
+                f"{type(child).__name__} {name!r} has dropout={child.dropout} of its own, which cannot follow a "
+                "lane: set it to 0, or attend with torch.nn.functional.scaled_dot_product_attention"
             )
         else:
             replace_dropout(child)
