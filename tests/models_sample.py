@@ -55,11 +55,11 @@ class Transformers(Sequences):
     """A language model of the transformers library, built from its config: nothing is downloaded."""
 
     def logits(self, model, text):
-        return model(input_ids=text, use_cache=False).logits
+        return model(input_ids=text).logits
 
 
 class GPT2(Transformers):
-    """GPT-2, with dropout everywhere, and the embedding tied to the head."""
+    """GPT-2: dropout everywhere, inside attention too, and the embedding tied to the head."""
 
     def model(self, config):
         from transformers import GPT2Config, GPT2LMHeadModel
@@ -71,8 +71,9 @@ class GPT2(Transformers):
                 n_embd=8,
                 n_layer=2,
                 n_head=2,
+                bos_token_id=None,
+                eos_token_id=None,
                 attn_implementation=str(config.get("attention", "sdpa")),
-                attn_pdrop=0.0,
             )
         )
 
@@ -92,6 +93,7 @@ class Llama(Transformers):
                 num_attention_heads=4,
                 num_key_value_heads=2,
                 max_position_embeddings=LENGTH,
+                attention_dropout=0.1,
                 attn_implementation=str(config.get("attention", "sdpa")),
             )
         )
@@ -115,7 +117,6 @@ class Bert(Transformers):
                 max_position_embeddings=LENGTH + 1,
                 pad_token_id=0,
                 attn_implementation=str(config.get("attention", "sdpa")),
-                attention_probs_dropout_prob=0.0,
             )
         )
 
@@ -185,6 +186,7 @@ class ViT(Images):
                 num_labels=CLASSES,
                 attn_implementation=str(config.get("attention", "sdpa")),
                 hidden_dropout_prob=0.1,
+                attention_probs_dropout_prob=0.1,
             )
         )
 

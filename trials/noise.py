@@ -34,7 +34,7 @@ def step_key(key: Tensor, step: Tensor) -> Tensor:
     return mix(mix(key & _MASK) ^ mix((step + 0x9E3779B9) & _MASK))
 
 
-class ForeignNoise(RuntimeError):
+class ForeignNoiseError(RuntimeError):
     """Something in a step draws from torch's generator, whose stream cannot follow a row."""
 
 
@@ -55,7 +55,7 @@ def noise(
     `key` None: evaluation. `functions` remembers from step to step what had to be replaced.
 
     Raises:
-        ForeignNoise: under `vmap`, something draws from torch's generator.
+        ForeignNoiseError: under `vmap`, something draws from torch's generator.
     """
     token = _current.set(_Noise(key, hyper))
     try:
@@ -64,7 +64,7 @@ def noise(
     except RuntimeError as error:
         if "randomness error mode" not in str(error):
             raise
-        raise ForeignNoise(
+        raise ForeignNoiseError(
             "the model or the loss draws from torch's generator, whose randomness cannot follow a lane: draw "
             "with trials.noise.uniform, and drop with torch.nn.functional.dropout or trials.noise.Dropout"
         ) from error
@@ -140,8 +140,8 @@ def replace_dropout(model: nn.Module) -> nn.Module:
             )
         elif isinstance(child, nn.MultiheadAttention) and child.dropout > 0:
             raise ValueError(
-                f"{type(child).__name__} {name!r} has dropout={child.dropout} of its own, which cannot follow a "
-                "lane: set it to 0, or attend with torch.nn.functional.scaled_dot_product_attention"
+                f"{type(child).__name__} {name!r} has dropout={child.dropout} of its own, which cannot follow "
+                "a lane: set it to 0, or attend with torch.nn.functional.scaled_dot_product_attention"
             )
         else:
             replace_dropout(child)

@@ -64,7 +64,12 @@ _RANGES = {
     "lr_ratio_backbone": (0.1, 2.0),
 }
 _OF_DIGITS = ("shift", "mixup")
-_MORE = ("clip_norm", *_OF_DIGITS, "lr_ratio_head", "lr_ratio_backbone")  # part of the program only where given
+_MORE = (
+    "clip_norm",
+    *_OF_DIGITS,
+    "lr_ratio_head",
+    "lr_ratio_backbone",
+)  # part of the program only where given
 _SCHEDULES = ("cosine", "linear", "rex", "wsd", "constant")
 
 

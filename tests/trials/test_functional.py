@@ -94,7 +94,10 @@ def masks():
 
 @pytest.mark.parametrize(
     ("mask", "is_causal", "scale"),
-    [*product(["none", "bool", "a row that sees nothing", "float"], [False], [None, 0.7]), ("none", True, None)],
+    [
+        *product(["none", "bool", "a row that sees nothing", "float"], [False], [None, 0.7]),
+        ("none", True, None),
+    ],
 )
 def test_attention_is_torchs_and_so_are_its_gradients(mask, is_causal, scale):
     hidden = masks()[mask]
@@ -162,9 +165,7 @@ def test_padding_stands_still_in_every_lane_and_not_in_the_first_alone(padding):
     (found,) = torch.autograd.grad(together.square().sum(), tables)
     for lane in range(3):
         table = tables[lane].detach().requires_grad_()
-        (wanted,) = torch.autograd.grad(
-            F.embedding(symbols[lane], table, padding).square().sum(), table
-        )
+        (wanted,) = torch.autograd.grad(F.embedding(symbols[lane], table, padding).square().sum(), table)
         assert torch.equal(found[lane], wanted)
         assert not found[lane, padding].any()
 
@@ -196,7 +197,9 @@ def test_an_embedding_with_padding_trains_in_any_lane_as_alone():
 
 def test_group_normalisation_takes_images_that_lie_channels_last():
     images = random(3, 2, 4, 5, 5).to(memory_format=torch.channels_last_3d)
-    together, _ = in_lanes(lambda image: F.group_norm(image.permute(0, 2, 3, 1).permute(0, 3, 1, 2), 2), images)
+    together, _ = in_lanes(
+        lambda image: F.group_norm(image.permute(0, 2, 3, 1).permute(0, 3, 1, 2), 2), images
+    )
     for lane in range(3):
         close(together[lane], F.group_norm(images[lane], 2), "once")
 
@@ -207,9 +210,8 @@ def test_group_normalisation_takes_images_that_lie_channels_last():
 def test_libraries_hear_that_they_are_being_compiled_inside_a_step_only():
     assert not torch.compiler.is_compiling()
     assert inside(torch.compiler.is_compiling)
-    with pytest.raises(ZeroDivisionError), noise(None, {}):
-        assert torch.compiler.is_compiling()
-        raise ZeroDivisionError
+    with pytest.raises(ZeroDivisionError):
+        inside(lambda: 1 / 0)
     assert not torch.compiler.is_compiling()
 
 

@@ -44,7 +44,9 @@ def test_labels_may_be_of_any_whole_type(dtype):
     zero = torch.tensor(0.1)
     wanted = smoothed_cross_entropy(logits, labels, zero)
     assert torch.equal(smoothed_cross_entropy(logits, labels.to(dtype), zero), wanted)
-    close(smoothed_cross_entropy(logits, one_hot(labels.to(dtype), 5), zero).detach(), wanted.detach(), "once")
+    close(
+        smoothed_cross_entropy(logits, one_hot(labels.to(dtype), 5), zero).detach(), wanted.detach(), "once"
+    )
 
 
 def test_every_lane_has_its_own_smoothing():
@@ -73,5 +75,7 @@ def test_one_hot_is_torchs():
     ],
 )
 def test_targets_that_do_not_fit_are_refused(logits, targets):
-    with pytest.raises(ValueError, match=r"targets of shape .* do not fit logits .* classes on the last axis"):
+    with pytest.raises(
+        ValueError, match=r"targets of shape .* do not fit logits .* classes on the last axis"
+    ):
         smoothed_cross_entropy(torch.zeros(logits), targets, torch.tensor(0.1))

@@ -1,7 +1,7 @@
 """Augmentations of a batch whose strengths ride in the row.
 
-To be called inside `Task.loss`: what they draw comes from the lane's own stream, and a strength is a () tensor,
-so that trials of other strengths share a program. At strength 0 each returns what it was given.
+To be called inside `Task.loss`: what they draw comes from the lane's own stream, and a strength is a ()
+tensor, so that trials of other strengths share a program. At strength 0 each returns what it was given.
 """
 
 import math
@@ -63,7 +63,7 @@ def smaller_share(alpha: Tensor, size: int) -> Tensor:
     draw = uniform(2, size)
     # Kept off 0, whose logarithm divided by an alpha of 0 would be no number.
     log_power = torch.log1p(-draw[0].clamp(min=2.0**-25)) / alpha
-    # With W = U^(1/alpha): T² / (2 alpha) = (1 - W) cos² / W, and X = (1 ± s) / 2 with s² = T² / (2 alpha + T²).
+    # With W = U^(1/alpha): T² / (2 alpha) = (1 - W) cos² / W; X = (1 ± s) / 2 with s² = T² / (2 alpha + T²).
     power, rest = log_power.exp(), -torch.expm1(log_power)
     squared = rest * torch.cos(0.5 * math.pi * draw[1]).square()
     root = (squared / (power + squared)).sqrt()
