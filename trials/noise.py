@@ -140,8 +140,8 @@ def replace_dropout(model: nn.Module) -> nn.Module:
             )
         elif isinstance(child, nn.MultiheadAttention) and child.dropout > 0:
             raise ValueError(
-                f"{type(child).__name__} {name!r} has dropout={child.dropout} of its own, which cannot follow "
-                "a lane: set it to 0, or attend with torch.nn.functional.scaled_dot_product_attention"
+                f"{type(child).__name__} {name!r} has dropout={child.dropout} of its own, which cannot "
+                "follow a lane: set it to 0, or attend with torch.nn.functional.scaled_dot_product_attention"
             )
         else:
             replace_dropout(child)

@@ -40,8 +40,8 @@ class Block(nn.Module):
 class Transformer(nn.Module):
     """Decoder over `vocabulary` symbols, at most `context` at a time.
 
-    `attention` is "plain", written out, which is as fast at short contexts; or "fused", torch's own, which on a
-    GPU keeps no (T, T) scores. Width 768, depth 12 and 12 heads are the size of the smallest GPT-2.
+    `attention` is "plain", written out, which is as fast at short contexts; or "fused", torch's own, which on
+    a GPU keeps no (T, T) scores. Width 768, depth 12 and 12 heads are the size of the smallest GPT-2.
     """
 
     mask: Tensor
