@@ -14,6 +14,8 @@ from contextvars import ContextVar
 import torch
 from torch import Tensor, nn
 
+from trials.functional import Functions, dropped
+
 _MASK = 0xFFFFFFFF
 
 
@@ -32,6 +34,10 @@ def step_key(key: Tensor, step: Tensor) -> Tensor:
     return mix(mix(key & _MASK) ^ mix((step + 0x9E3779B9) & _MASK))
 
 
+class ForeignNoiseError(RuntimeError):
+    """Something in a step draws from torch's generator, whose stream cannot follow a row."""
+
+
 class _Noise:
     def __init__(self, key: Tensor | None, hyper: Mapping[str, Tensor]) -> None:
         self.key, self.hyper, self.calls = key, hyper, 0
@@ -41,11 +47,27 @@ _current: ContextVar[_Noise | None] = ContextVar("noise", default=None)
 
 
 @contextmanager
-def noise(key: Tensor | None, hyper: Mapping[str, Tensor]) -> Iterator[None]:
-    """Inside, `uniform` draws from this key and `Dropout` finds its rate. `key` None: evaluation."""
+def noise(
+    key: Tensor | None, hyper: Mapping[str, Tensor], functions: Functions | None = None
+) -> Iterator[None]:
+    """Inside, `uniform` draws from this key and so does all dropout, whose rates are found in `hyper`.
+
+    `key` None: evaluation. `functions` remembers from step to step what had to be replaced.
+
+    Raises:
+        ForeignNoiseError: under `vmap`, something draws from torch's generator.
+    """
     token = _current.set(_Noise(key, hyper))
     try:
-        yield
+        with (functions or Functions()).in_lanes(uniform):
+            yield
+    except RuntimeError as error:
+        if "randomness error mode" not in str(error):
+            raise
+        raise ForeignNoiseError(
+            "the model or the loss draws from torch's generator, whose randomness cannot follow a lane: draw "
+            "with trials.noise.uniform, and drop with torch.nn.functional.dropout or trials.noise.Dropout"
+        ) from error
     finally:
         _current.reset(token)
 
@@ -76,22 +98,25 @@ class Dropout(nn.Module):
             raise ValueError(f"rate={rate} must be in [0, 1), or the name of a float hyperparameter")
         self.rate = rate
 
+    @property
+    def p(self) -> float | Tensor:
+        """The rate under the name it has in `torch.nn.Dropout`, which attention layers ask for.
+
+        Raises:
+            ValueError: it is a float hyperparameter, and there is none of that name.
+        """
+        if not isinstance(self.rate, str):
+            return self.rate
+        current = _current.get()
+        if current is None or self.rate not in current.hyper:
+            raise ValueError(f"Dropout({self.rate!r}) needs a float hyperparameter of that name")
+        return current.hyper[self.rate]
+
     def forward(self, input: Tensor) -> Tensor:
         """The input with entries dropped while training, unchanged in evaluation."""
         if not self.training or self.rate == 0.0:
             return input
-        rate: float | Tensor
-        if isinstance(self.rate, str):
-            current = _current.get()
-            if current is None or self.rate not in current.hyper:
-                raise ValueError(f"Dropout({self.rate!r}) needs a float hyperparameter of that name")
-            rate = current.hyper[self.rate]
-        else:
-            rate = self.rate
-        kept = uniform(*input.shape) >= rate
-        return torch.where(
-            kept, input / (1.0 - rate), torch.zeros((), dtype=input.dtype, device=input.device)
-        )
+        return dropped(uniform, input, self.p)
 
 
 _OTHER_DROPOUTS = (nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
@@ -112,6 +137,11 @@ def replace_dropout(model: nn.Module) -> nn.Module:
         elif isinstance(child, _OTHER_DROPOUTS) and child.p > 0:
             raise ValueError(
                 f"{type(child).__name__} cannot follow a lane: use trials.noise.Dropout in its place"
+            )
+        elif isinstance(child, nn.MultiheadAttention) and child.dropout > 0:
+            raise ValueError(
+                f"{type(child).__name__} {name!r} has dropout={child.dropout} of its own, which cannot "
+                "follow a lane: set it to 0, or attend with torch.nn.functional.scaled_dot_product_attention"
             )
         else:
             replace_dropout(child)

@@ -66,26 +66,41 @@ def layout(module: nn.Module) -> Layout:
         ValueError: the module has no weights, or one that is not a real floating-point number.
     """
     weights, buffers = _named(module)
+    whole = [name for name, tensor in module.named_parameters() if not tensor.is_floating_point()]
     if not weights:
         frozen = "only frozen weights" if buffers and list(module.parameters()) else "no weights"
-        raise ValueError(f"{type(module).__name__} has {frozen}: there is nothing to train")
-    for name, tensor in weights:
-        if not tensor.is_floating_point():
-            raise ValueError(f"weight {name!r} is {tensor.dtype}: rows hold real floating-point weights only")
+        advice = f"; {whole[0]!r} holds whole numbers, make it floating-point" if whole else ""
+        raise ValueError(f"{type(module).__name__} has {frozen}: there is nothing to train{advice}")
+    for kind, name, tensor in [("weight", *one) for one in weights] + [("buffer", *one) for one in buffers]:
+        if tensor.is_complex():
+            raise ValueError(
+                f"{kind} {name!r} is {tensor.dtype}: rows hold real floating-point weights only. Keep its "
+                "real and imaginary parts as a real one (torch.view_as_real)"
+            )
     return Layout(_places(weights), _places(buffers))
 
 
-def _flat(tensors: list[Tensor]) -> Tensor:
-    if not tensors:
+def _flat(named: list[tuple[str, Tensor]]) -> Tensor:
+    if not named:
         return torch.zeros(0)
-    # Buffers may be integers (a batch counter); float32 holds them exactly up to 2**24.
-    return torch.cat([tensor.detach().reshape(-1).to(torch.float32) for tensor in tensors])
+    for name, tensor in named:
+        # Buffers may be whole numbers (a count of batches, positions), which float32 holds up to 2**24.
+        if not tensor.is_floating_point() and bool((tensor.to(torch.float64).abs() > 2**24).any()):
+            raise ValueError(
+                f"buffer {name!r} holds whole numbers beyond 2**24, which a row of float32 rounds: keep it "
+                "out of the model's buffers, as a plain attribute, or make it smaller"
+            )
+    return torch.cat([tensor.detach().reshape(-1).to(torch.float32) for _, tensor in named])
 
 
 def flatten(module: nn.Module) -> tuple[Tensor, Tensor]:
-    """(P,) weights and (Q,) buffers of the module, float32 copies."""
+    """(P,) weights and (Q,) buffers of the module, float32 copies.
+
+    Raises:
+        ValueError: a buffer holds whole numbers that float32 does not.
+    """
     weights, buffers = _named(module)
-    return _flat([tensor for _, tensor in weights]), _flat([tensor for _, tensor in buffers])
+    return _flat(weights), _flat(buffers)
 
 
 def unflatten(places: tuple[Place, ...], row: Tensor) -> dict[str, Tensor]:

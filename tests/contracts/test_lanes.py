@@ -59,10 +59,17 @@ _RANGES = {
     "dropout": (0.0, 0.6),
     "label_smoothing": (0.0, 0.4),
     "shift": (0.0, 1.0),
+    "mixup": (0.0, 2.0),
     "lr_ratio_head": (0.0, 3.0),
     "lr_ratio_backbone": (0.1, 2.0),
 }
-_MORE = ("clip_norm", "shift", "lr_ratio_head", "lr_ratio_backbone")  # part of the program only where given
+_OF_DIGITS = ("shift", "mixup")
+_MORE = (
+    "clip_norm",
+    *_OF_DIGITS,
+    "lr_ratio_head",
+    "lr_ratio_backbone",
+)  # part of the program only where given
 _SCHEDULES = ("cosine", "linear", "rex", "wsd", "constant")
 
 
@@ -72,7 +79,7 @@ def gatherings(draw, name, optimizer, neighbours=3):
     structure = {**SMALL[name], "optimizer": optimizer}
     if name == "digits":
         structure["norm"] = draw(st.sampled_from(["none", "batch"]))
-    more = [one for one in _MORE if (one != "shift" or name == "digits") and draw(st.booleans())]
+    more = [one for one in _MORE if (one not in _OF_DIGITS or name == "digits") and draw(st.booleans())]
     floats = [one for one in (*OPTIMIZERS[optimizer].defaults, *task(name).defaults, *more) if one in _RANGES]
 
     def config():
@@ -276,6 +283,52 @@ def test_writing_a_row_back_rewinds(name):
     first = lanes.run(np.ones((6, 1)))
     lanes.write(0, mark)
     np.testing.assert_array_equal(lanes.run(np.ones((6, 1))), first)
+
+
+@pytest.mark.parametrize("lanes_wide", [1, 3, 5])
+def test_batch_normalisation_of_any_number_of_lanes_is_that_of_each_alone(lanes_wide):
+    """Statistics and their count are in the row: lanes that are refilled or rewound change no other's."""
+    config = {**SMALL["digits"], "norm": "batch", "optimizer": "sgd", "shift": 0.5}
+    one_each = [spec({**config, "lr": 0.003 * (trial + 1)}, trial, budget=12) for trial in range(lanes_wide)]
+    lanes, late = lanes_of("digits", config, lanes_wide), spec({**config, "lr": 0.02}, 99, budget=12)
+    for one in one_each:
+        lanes.admit(one)
+    lanes.run(np.ones((4, lanes_wide)))
+    mark = lanes.read(0)
+    lanes.run(np.ones((3, lanes_wide)))
+    lanes.write(0, mark)
+    if lanes_wide > 1:
+        lanes.retire(1)
+        lanes.admit(late)
+    lanes.run(np.ones((4, lanes_wide)))
+    for one in [late if one.trial == 1 else one for one in one_each]:
+        lonely = lanes_of("digits", config, 1)
+        lonely.admit(one)
+        steps = {0: 8, 99: 4}.get(one.trial, 11)
+        lonely.run(np.ones((steps, 1)))
+        found, wanted = lanes.read(one.trial), lonely.read(one.trial)
+        assert found.step == wanted.step == steps
+        close(found.buffers, wanted.buffers, "training")
+        counts = [
+            place for place in lanes.program.layout.buffers if place.name.endswith("num_batches_tracked")
+        ]
+        assert len(counts) == 2
+        assert all(found.buffers[place.start] == steps for place in counts)
+
+
+def test_rewinding_brings_batch_statistics_back():
+    config = {**SMALL["digits"], "norm": "batch", "lr": 0.01}
+    lanes = lanes_of("digits", config, 3)
+    for trial in range(3):
+        lanes.admit(spec(config, trial))
+    lanes.run(np.ones((3, 3)))
+    mark = lanes.read(1)
+    first, end = lanes.run(np.ones((6, 3))), lanes.read(1)
+    assert not torch.equal(mark.buffers, end.buffers)
+    lanes.write(1, mark)
+    assert torch.equal(lanes.read(1).buffers, mark.buffers)
+    np.testing.assert_array_equal(lanes.run(np.ones((6, 3)))[:, 1], first[:, 1])
+    assert torch.equal(lanes.read(1).buffers, end.buffers)
 
 
 def test_a_row_that_was_written_is_what_is_read():

@@ -315,7 +315,7 @@ def test_every_other_table_trains_too(data):
 
 
 def test_digits_are_moved_by_at_most_a_pixel_and_only_the_share_asked_for():
-    from trials.tasks.digits import shifted
+    from trials.data.augment import shifted
 
     images = torch.randint(1, 17, (400, 1, 8, 8), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
     with noise(torch.tensor(3), {}):

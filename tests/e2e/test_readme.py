@@ -43,6 +43,35 @@ def test_the_commands_of_the_readme_work(tmp_path):
     assert (tmp_path / "studies" / "my_module-objective" / "report.html").is_file()
 
 
+def test_the_strengths_of_the_readme_are_searched_in_one_program(tmp_path):
+    import numpy as np
+    import torch
+
+    from trials.checking import check
+    from trials.lanes import Lanes
+    from trials.program import recipe
+    from trials.spec import TrialSpec
+    from trials.task import load_task
+    from trials.train import build, load_splits
+
+    module = next(block for block in blocks("python") if block.startswith("# my_floats.py"))
+    (tmp_path / "my_floats.py").write_text(module, encoding="utf-8")
+    task = load_task("my_floats.py:MyDigits", base=tmp_path)
+    device = torch.device("cpu")
+    splits = load_splits(task, 0, device)
+    strengths = {"dropout": 0.4, "shift": 0.9, "mixup": 1.0, "label_smoothing": 0.3, "decay": 0.01}
+    configs = [{"lr": 0.01}, *({"lr": 0.01, name: value} for name, value in strengths.items())]
+    assert "val_accuracy" in check(task, splits, configs, device)
+    assert len({recipe(task, config).key for config in configs}) == 1
+    lanes = Lanes(build(task, splits, recipe(task, configs[0]), device), len(configs))
+    for trial, config in enumerate(configs):
+        lanes.admit(TrialSpec(trial, config, 5, 3, (3,), 3, 0))
+    losses = lanes.run(np.ones((3, len(configs))))
+    assert np.isfinite(losses).all()
+    # Equal seeds, so that nothing but the strength sets a lane apart.
+    assert all((losses[:, 0] != losses[:, lane]).any() for lane in range(1, len(configs)))
+
+
 def test_make_knows_what_the_readme_names():
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
     documents = TEXT + (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")

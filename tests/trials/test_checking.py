@@ -121,6 +121,19 @@ def test_a_metric_that_is_right_for_one_example_only_is_found_out():
         check(made, made.data(0), [{}], CPU)
 
 
+def test_a_loss_with_a_value_for_each_example_is_found_out_with_what_is_wanted():
+    class Each(Line):
+        def loss(self, model, batch, hyper):
+            return (model(batch["x"])[:, 0] - batch["y"]).square()
+
+    made = Each()
+    message = (
+        r"Task\.loss returned a tensor of shape \(64,\); the mean over the batch, a scalar tensor, is wanted"
+    )
+    with pytest.raises(ValueError, match=message):
+        check(made, made.data(0), [{}], CPU)
+
+
 def test_checking_leaves_the_data_and_the_random_state_alone():
     before = {key: part.clone() for key, part in splits("tabular").train.items()}
     torch.manual_seed(3)

@@ -111,14 +111,48 @@ def test_a_row_of_another_structure_is_not_loaded():
     assert torch.equal(module.weight, before)
 
 
+def turning():
+    module = nn.Linear(1, 1)
+    module.register_buffer("turn", torch.ones(2, dtype=torch.complex64))
+    return module
+
+
+def whole():
+    return nn.ParameterList([nn.Parameter(torch.ones(3, dtype=torch.int8), requires_grad=False)])
+
+
+def counting_from(start):
+    module = nn.Linear(1, 1)
+    module.register_buffer("count", torch.tensor([0, start]))
+    return module
+
+
+@pytest.mark.parametrize("start", [2**24 + 1, -(2**24) - 1, 2**62])
+def test_whole_numbers_that_a_row_would_round_are_refused(start):
+    with pytest.raises(ValueError, match=r"buffer 'count' holds whole numbers beyond 2\*\*24"):
+        rows.flatten(counting_from(start))
+
+
+@pytest.mark.parametrize("start", [2**24, -(2**24), 0])
+def test_whole_numbers_that_a_row_holds_come_back(start):
+    module = counting_from(start)
+    _, buffers = rows.flatten(module)
+    assert torch.equal(rows.unflatten(rows.layout(module).buffers, buffers)["count"], module.count)
+
+
 @pytest.mark.parametrize(
     ("module", "message"),
     [
         (nn.ReLU(), "ReLU has no weights: there is nothing to train"),
         (nn.Linear(1, 1).requires_grad_(False), "Linear has only frozen weights: there is nothing to train"),
-        (nn.Linear(1, 1, dtype=torch.complex64), "weight 'weight' is torch.complex64"),
+        (
+            nn.Linear(1, 1, dtype=torch.complex64),
+            r"weight 'weight' is torch\.complex64: .*real one \(torch\.view_as_real\)",
+        ),
+        (turning(), r"buffer 'turn' is torch\.complex64: .*real one \(torch\.view_as_real\)"),
+        (whole(), "ParameterList has only frozen weights: .*'0' holds whole numbers, make it floating-point"),
     ],
-    ids=["none", "frozen", "complex"],
+    ids=["none", "frozen", "complex", "complex buffer", "whole numbers"],
 )
 def test_a_model_that_cannot_be_a_row_is_refused(module, message):
     with pytest.raises(ValueError, match=message):

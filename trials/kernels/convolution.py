@@ -44,7 +44,12 @@ def conv2d_as_matmul(
         for i in range(kh)
         for j in range(kw)
     ]
-    patches = torch.cat(slices, -1).reshape(-1, kh * kw * channels)  # (B H' W', kh kw C)
+    # A single slice is copied all the same: joined with nothing, its layout in memory would differ between
+    # running and compiling, and the flat view of it would not exist in one of them.
+    joined = (
+        torch.cat(slices, -1) if len(slices) > 1 else slices[0].clone(memory_format=torch.contiguous_format)
+    )
+    patches = joined.reshape(-1, kh * kw * channels)  # (B H' W', kh kw C)
     matrix = weight.permute(2, 3, 1, 0).reshape(kh * kw * channels, outputs)
     result = patches @ matrix
     if bias is not None:

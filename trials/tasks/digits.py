@@ -11,27 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from trials.data.augment import mixup, shifted
 from trials.data.splits import three_way
+from trials.losses import one_hot, smoothed_cross_entropy
 from trials.models.convnet import ConvNet
-from trials.noise import uniform
 from trials.spec import Config, Value
 from trials.task import Batch, Hyper, Splits
 
-
-def shifted(images: Tensor, share: Tensor) -> Tensor:
-    """(B, C, H, W) -> the same, a `share` () of them moved by up to one pixel each way, zeros moved in."""
-    B, _, H, W = images.shape
-    draw = uniform(3, B)
-    moves = torch.where(draw[2] < share, (draw[:2] * 3).to(torch.int64), 1)  # (2, B), 1 is no move
-    padded = F.pad(images, (1, 1, 1, 1))
-    # A sum of masked views, not a gather with an index per image: it compiles to plain vector code.
-    return torch.stack(
-        [
-            ((moves[0] == i) & (moves[1] == j))[:, None, None, None] * padded[:, :, i : i + H, j : j + W]
-            for i in range(3)
-            for j in range(3)
-        ]
-    ).sum(0, dtype=images.dtype)
+_CLASSES = 10
 
 
 class Digits:
@@ -63,7 +50,7 @@ class Digits:
         return ConvNet(
             1,
             8,
-            10,
+            _CLASSES,
             width=config.get("width", 16),
             act=str(config.get("activation", "relu")),
             norm=str(config.get("norm", "none")),
@@ -73,14 +60,16 @@ class Digits:
         return model(images.to(torch.float32) / 16.0 - 0.3)
 
     def loss(self, model: nn.Module, batch: Batch, hyper: Hyper) -> Tensor:
-        """Cross-entropy, smoothed by `label_smoothing`, of images moved with probability `shift` if given."""
-        images, shift = batch["image"], hyper.get("shift")
-        if shift is not None:
-            images = shifted(images, shift)
-        logs = F.log_softmax(self._logits(model, images), -1)
-        right = -logs.gather(-1, batch["label"][:, None]).mean()
-        smoothing = hyper["label_smoothing"]
-        return (1 - smoothing) * right - smoothing * logs.mean()
+        """Cross-entropy, smoothed by `label_smoothing`.
+
+        Where they are given, `shift` is the share of images moved by a pixel, `mixup` the strength of mixing.
+        """
+        images, targets = batch["image"], batch["label"]
+        if (share := hyper.get("shift")) is not None:
+            images = shifted(images, share)
+        if (strength := hyper.get("mixup")) is not None:
+            images, targets = mixup(images, one_hot(targets, _CLASSES), strength)
+        return smoothed_cross_entropy(self._logits(model, images), targets, hyper["label_smoothing"])
 
     def metrics(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
         """Cross-entropy and accuracy of each image."""
