@@ -42,6 +42,15 @@ class Ended:
     reason: str = ""
 
 
+@dataclass(frozen=True)
+class Reduced:
+    """Memory was short: the drive goes on with fewer lanes, and trials without one wait in host memory."""
+
+    lanes: int
+    parked: tuple[int, ...]
+    reason: str
+
+
 @dataclass
 class _Course:
     """Where one trial is in what its tuner asked for."""
@@ -102,6 +111,10 @@ class Drive:
     def __len__(self) -> int:
         return len(self._courses)
 
+    def room(self) -> int:
+        """How many more trials it would take."""
+        return self.lanes.capacity - len(self)
+
     def __contains__(self, trial: int) -> bool:
         return trial in self._courses
 
@@ -150,9 +163,9 @@ class Drive:
     def _begin_segment(self, course: _Course) -> None:
         course.local, course.losses, course.val_losses = 0, [], []
 
-    def tick(self) -> list[Report | Ended]:
+    def tick(self) -> list[Report | Ended | Reduced]:
         """Run every lane for at most one tick; what happened, in order."""
-        said: list[Report | Ended] = []
+        said: list[Report | Ended | Reduced] = []
         for trial, course in list(self._courses.items()):
             if course.wish is None:
                 # A tuner with nothing more to run ends the trial before its budget: its last report stands.

@@ -1,6 +1,6 @@
 """One trial alone: the same code as K lanes, with K = 1."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 
 import torch
@@ -35,7 +35,13 @@ def to_device(splits: Splits, device: torch.device) -> Splits:
     )
 
 
-def build(task: Task, splits: Splits, parts: Recipe, device: torch.device) -> Program:
+def build(
+    task: Task,
+    splits: Splits,
+    parts: Recipe,
+    device: torch.device,
+    notice: Callable[[str], None] = lambda line: None,
+) -> Program:
     """The program of a recipe."""
     return Program(task, splits, parts.structure, tuple(name for name, _ in parts.floats), device)
 
@@ -62,4 +68,5 @@ def train(
         for said in drive.tick():
             if isinstance(said, Ended):
                 return said
-            yield said
+            if isinstance(said, Report):
+                yield said

@@ -161,6 +161,23 @@ def test_a_trial_that_raises_fails_with_its_traceback_and_others_go_on(shared):
     assert set(reports) == {20, 22}
 
 
+def test_a_trial_without_memory_ends_as_out_of_memory_and_others_go_on(shared):
+    """It asks for more than any machine has, in the middle of a step."""
+    specs = [spec(GOOD, 25), spec({**GOOD, "huge": True}, 26), spec(GOOD, 27)]
+    reports, ends = run(shared, specs)
+    assert outcomes(ends) == {25: "completed", 26: "out_of_memory", 27: "completed"}
+    assert "memory" in ends[26].error
+    assert set(reports) == {25, 27}
+
+
+def test_busy_seconds_grow_with_trials_and_are_no_more_than_there_were(shared):
+    before = shared.busy_seconds()
+    run(shared, [spec(GOOD, trial, budget=40) for trial in (28, 29)])
+    busy, every = shared.busy_seconds()
+    assert busy > before[0]
+    assert every - before[1] >= busy - before[0]
+
+
 def test_a_trial_that_diverges_ends_as_diverged_and_others_go_on(shared):
     rates = {30: 0.01, 31: 1e30}
     specs = [spec({**GOOD, "optimizer": "sgd", "lr": lr}, trial, budget=40) for trial, lr in rates.items()]
@@ -315,8 +332,16 @@ def test_a_runner_that_cannot_be_is_refused(folder, name, lanes, workers, messag
 
 
 def test_a_device_that_cannot_be_used_is_refused(folder):
-    with pytest.raises(UsageError, match="device='meat' cannot be used"):
-        made("lanes", folder, device="meat")
+    for name in ("meat", "cude", "cuda:99", "cuda:", "cpu:7", "meta"):
+        with pytest.raises(UsageError, match=f"device='{name}' is not there: this machine has cpu"):
+            made("lanes", folder, device=name)
+
+
+def test_a_device_that_is_not_there_is_refused_by_processes_before_a_trial(folder):
+    runner = made("processes of lanes", folder, device="cuda:99")
+    with pytest.raises(UsageError, match="device='cuda:99' is not there"):
+        runner.check([GOOD])
+    runner.close()
 
 
 # -- lanes ---------------------------------------------------------------------------------------------------
