@@ -99,6 +99,18 @@ class Word(NamedTuple):
     returned: tuple[int, ...] = ()  # trials that found no lane, to be started elsewhere or later
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether this says that memory is short, of a device or of this machine.
+
+    By names and words, as this loads no torch: its allocator for the CPU raises a plain RuntimeError.
+
+    >>> is_out_of_memory(MemoryError()), is_out_of_memory(RuntimeError("shapes do not match"))
+    (True, False)
+    """
+    is_host = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or is_host
+
+
 def _inline(target: Target, lanes: int | None, workers: int) -> Runner:
     from hpo.runners.inline import InlineRunner
 

@@ -28,13 +28,6 @@ def device_of(name: str) -> torch.device:
     return device
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether this says that memory is short: of a device, or of this machine."""
-    # Torch's allocator for the CPU raises a plain RuntimeError.
-    is_host = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or is_host
-
-
 def one_line(reference: str, error: Exception) -> str:
     """What went wrong in the user's code, and where."""
     frames = traceback.extract_tb(error.__traceback__)

@@ -16,7 +16,7 @@ from typing import Any, SupportsFloat, cast
 
 from hpo.errors import UsageError
 from hpo.events import Outcome, TrialFinished, TrialReported
-from hpo.runners.base import Heard, Target
+from hpo.runners.base import Heard, Target, is_out_of_memory
 from trials.spec import Config, Report, TrialSpec
 
 # What a trial may raise at the worker boundary, where it becomes a failed trial. A script that calls
@@ -191,9 +191,8 @@ class InlineRunner:
 
 
 def _broken(raised: BaseException) -> Outcome:
-    """How a trial ended that raised this; torch, which may have raised it, is not loaded here."""
-    is_memory = isinstance(raised, MemoryError) or type(raised).__name__ == "OutOfMemoryError"
-    return "out_of_memory" if is_memory else "failed"
+    """How a trial ended that raised this."""
+    return "out_of_memory" if is_out_of_memory(raised) else "failed"
 
 
 class _Final:

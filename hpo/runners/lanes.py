@@ -12,8 +12,8 @@ import torch
 
 from hpo.errors import UsageError
 from hpo.events import Noticed, Outcome, TrialFinished, TrialReported
-from hpo.runners.base import Heard, Target
-from hpo.runners.faults import device_of, is_out_of_memory, one_line
+from hpo.runners.base import Heard, Target, is_out_of_memory
+from hpo.runners.faults import device_of, one_line
 from hpo.runners.shared import SharedData
 from trials.checking import check
 from trials.compiling import Compiler, Origin, preload_tracing

@@ -35,26 +35,28 @@ def placed(
     >>> placed([(("width", 8),), (("width", 16),), (("width", 8),)], [[], []], [4, 4])
     [0, 1, 0]
     """
-    loads = [list(one) for one in running]
-    left = list(free)
     # An even load comes first: a lane too many on one core costs more than one more program.
-    even = -(-(len(structures) + sum(map(len, loads))) // len(loads))
+    quotas = [0] * len(free)
+    for _ in structures:
+        takers = [worker for worker, most in enumerate(free) if quotas[worker] < most]
+        if takers:
+            quotas[min(takers, key=lambda worker: len(running[worker]) + quotas[worker])] += 1
     common = Counter(structures)
+    kinds = [set(one) for one in running]
     found: list[int | None] = [None] * len(structures)
 
-    def preference(worker: int, kind: Structure) -> tuple[bool, int, int]:
-        return len(loads[worker]) < even and kind in loads[worker], -len(loads[worker]), left[worker]
+    def preference(worker: int, kind: Structure) -> tuple[bool, int]:
+        return kind in kinds[worker], quotas[worker]
 
     # The most common structure first, so that it finds a worker with room for all of it.
     for trial in sorted(range(len(structures)), key=lambda n: (-common[structures[n]], structures[n])):
-        takers = [worker for worker in range(len(loads)) if left[worker] > 0]
-        if not takers:
-            break
-        kind = structures[trial]
-        number = max(takers, key=lambda worker: preference(worker, kind))
-        loads[number].append(kind)
-        left[number] -= 1
-        found[trial] = number
+        takers = [worker for worker, quota in enumerate(quotas) if quota]
+        if takers:
+            kind = structures[trial]
+            worker = max(takers, key=lambda worker: preference(worker, kind))
+            kinds[worker].add(kind)
+            quotas[worker] -= 1
+            found[trial] = worker
     return found
 
 

@@ -160,13 +160,16 @@ def test_the_runner_is_the_one_that_fits(name: str, runner: dict, expected: str)
     assert config.target(Path()).kind == ("lanes" if name == "Line" else "inline")
 
 
-@pytest.mark.parametrize(("device", "workers", "limits", "expected"), [
-    ("", "auto", {}, "a core"),
-    ("", "auto", {"trials": 1}, 1),
-    ("", 3, {"trials": 1}, 3),
-    ("cpu", "auto", {}, "a core"),
-    ("cuda:0", "auto", {}, 1),
-])
+@pytest.mark.parametrize(
+    ("device", "workers", "limits", "expected"),
+    [
+        ("", "auto", {}, "a core"),
+        ("", "auto", {"trials": 1}, 1),
+        ("", 3, {"trials": 1}, 3),
+        ("cpu", "auto", {}, "a core"),
+        ("cuda:0", "auto", {}, 1),
+    ],
+)
 def test_workers_are_one_a_core_or_as_many_as_are_asked_for(device, workers, limits, expected) -> None:
     if device == "" and placing.cuda_devices():
         pytest.skip("this machine has CUDA devices, of which each has a worker")
@@ -190,7 +193,9 @@ def test_no_more_lanes_are_measured_out_than_trials_can_fill() -> None:
 
 @pytest.mark.parametrize("name", ["lanes", "workers"])
 def test_lanes_and_workers_of_0_are_refused_in_a_table_and_read_in_a_file(name: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=rf"\[runner\] {name} = 0 must be 'auto' or a whole number of at least 1"):
+    with pytest.raises(
+        UsageError, match=rf"\[runner\] {name} = 0 must be 'auto' or a whole number of at least 1"
+    ):
         built({"task": f"{SAMPLE}:Line", "runner": {name: 0}})
     # The first version wrote 0 where nothing was said.
     (tmp_path / "old.toml").write_text(f'task = "{SAMPLE}:Line"\n[runner]\n{name} = 0\n')
