@@ -221,9 +221,11 @@ class Search:
         self.timers.runner += time.perf_counter() - began
 
     def _hear(self, events: Sequence[Heard]) -> None:
-        # Every worker notices the same: one line is enough for a study.
+        # Every worker notices the same: one line is enough for a study. It counts from now: what was noticed
+        # before the study began would be taken for an earlier session's.
+        now = self.clock()
         notices = {
-            (event.topic, event.text): event
+            (event.topic, event.text): Noticed(event.topic, event.text, now)
             for event in events
             if isinstance(event, Noticed) and (event.topic, event.text) not in self._noticed
         }
