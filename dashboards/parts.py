@@ -11,7 +11,7 @@ from dashboards.figures.table import table
 from dashboards.load import Study
 from hpo.history import State, Trial, readings
 
-_STATES: tuple[State, ...] = ("completed", "running", "stopped", "diverged", "failed")
+_STATES: tuple[State, ...] = ("completed", "running", "stopped", "diverged", "failed", "out_of_memory")
 _MOST_ERRORS = 20
 
 
@@ -155,7 +155,7 @@ def trials(study: Study) -> str:
 
 
 def errors(study: Study) -> str:
-    """Messages of trials that failed or diverged; nothing without any."""
+    """Messages of trials that failed, diverged or had no memory; nothing without any."""
     failed = [trial for trial in study.history.trials.values() if trial.error]
     if not failed:
         return ""
@@ -167,6 +167,15 @@ def errors(study: Study) -> str:
     rest = len(failed) - _MOST_ERRORS
     more = f'<p class="about">{rest} more are in the journal.</p>' if rest > 0 else ""
     return f'<section class="card" id="errors"><h2>What went wrong</h2>{rows}{more}</section>'
+
+
+def notices(study: Study) -> str:
+    """What the search had to say of how it ran; nothing without any."""
+    rows = "".join(
+        f"<li>{theme.text(notice.text, 400)} <small>{_moment(notice.time)}</small></li>"
+        for notice in study.history.notices
+    )
+    return f'<section class="card" id="notices"><h2>Notices</h2><ul>{rows}</ul></section>' if rows else ""
 
 
 def _last_line(error: str) -> str:

@@ -131,6 +131,7 @@ def render(study: Study) -> str:
 <div class="grid">{"".join(sections)}</div>
 {parts.trials(study)}
 {parts.errors(study)}
+{parts.notices(study)}
 {parts.reproduce(study)}
 </main>
 {figures}

@@ -18,6 +18,7 @@ STATE_COLOURS = {
     "stopped": "#94a3b8",
     "diverged": "#f59e0b",
     "failed": "#ef4444",
+    "out_of_memory": "#be185d",
 }
 SERIES = ("#8b5cf6", "#0ea5e9", "#10b981", "#f59e0b", "#ec4899")  # of a few trials side by side
 QUIET = "rgba(128, 138, 156, 0.45)"  # lines behind the data, on light and on dark

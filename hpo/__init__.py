@@ -3,6 +3,7 @@
 from hpo.events import (
     Event,
     Listener,
+    Noticed,
     StudyFinished,
     StudyStarted,
     Suggestion,
@@ -26,6 +27,7 @@ __all__ = [
     "Journal",
     "Listener",
     "Memory",
+    "Noticed",
     "Objective",
     "Space",
     "Store",

@@ -2,10 +2,11 @@
 
 Every line is an object with `event`, the name of its class, and that class's fields. JSON has no infinities,
 so a number that is not finite is spelled as an object, `{"$float": "inf"}`. A `StudyStarted` line carries
-the `format` number; what this version does not know, it refuses.
+the `format` number; older formats are read, what this version does not know, it refuses.
 """
 
 import dataclasses
+import hashlib
 import json
 import math
 from typing import Any, cast
@@ -13,6 +14,7 @@ from typing import Any, cast
 from hpo.errors import JournalError
 from hpo.events import (
     Event,
+    Noticed,
     StudyFinished,
     StudyStarted,
     TrialFinished,
@@ -22,13 +24,22 @@ from hpo.events import (
 )
 from trials.spec import Report, TrialSpec
 
-FORMAT = 1
+FORMAT = 2  # 2: Noticed, and trials that ended out of memory
+_READS = (1, FORMAT)
 
 _SPELLED = ("inf", "-inf", "nan")
 
 _EVENTS: dict[str, type[Event]] = {
     kind.__name__: kind
-    for kind in (StudyStarted, TrialStarted, TrialReported, TrialStopped, TrialFinished, StudyFinished)
+    for kind in (
+        StudyStarted,
+        TrialStarted,
+        TrialReported,
+        TrialStopped,
+        TrialFinished,
+        StudyFinished,
+        Noticed,
+    )
 }
 
 
@@ -55,12 +66,20 @@ def _unspell(value: Any) -> Any:
 
 def encode(event: Event) -> str:
     """One line of JSON without a line break."""
-    kind = type(event).__name__
-    table: dict[str, Any] = {"event": kind}
+    return _line(event, FORMAT)
+
+
+def _line(event: Event, written: int) -> str:
+    table: dict[str, Any] = {"event": type(event).__name__}
     if isinstance(event, StudyStarted):
-        table["format"] = FORMAT
+        table["format"] = written
     table.update(_spell(dataclasses.asdict(event)))
     return json.dumps(table, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
+
+
+def identity(event: StudyStarted) -> str:
+    """16 hexadecimal digits that name a study by its first event, whatever format it was written in."""
+    return hashlib.blake2b(_line(event, _READS[0]).encode(), digest_size=8).hexdigest()
 
 
 def decode(line: str | bytes) -> Event:
@@ -82,11 +101,12 @@ def decode(line: str | bytes) -> Event:
     kind = _EVENTS[name]
     if kind is StudyStarted:
         written = fields.pop("format", None)
-        if written != FORMAT:
+        if written not in _READS:
+            readable = " and ".join(map(str, _READS))
             raise JournalError(
-                f"journal format {written}, this version reads format {FORMAT}: use a newer version of hpo"
+                f"journal format {written}, this version reads formats {readable}: use a newer version of hpo"
                 if isinstance(written, int) and written > FORMAT
-                else f"journal format {written!r} is not {FORMAT}"
+                else f"journal format {written!r} is none of {readable}"
             )
     try:
         if kind is TrialStarted:

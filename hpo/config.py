@@ -18,6 +18,7 @@ from hpo.objective import Objective
 from hpo.options import read_options, unknown
 from hpo.pruners import base as pruners
 from hpo.pruners.base import PRUNERS, Pruner
+from hpo.runners import placing
 from hpo.runners.base import RUNNERS, Target
 from hpo.samplers import base as samplers
 from hpo.samplers.base import SAMPLERS, Sampler
@@ -29,7 +30,6 @@ from trials.seeding import key, stream
 from trials.spec import Value
 
 DEFAULT_TRIALS = 32
-DEFAULT_LANES = 8  # of a worker: on a CPU, wider programs were not faster per trial
 
 Kind = Literal["task", "function"]
 
@@ -105,19 +105,24 @@ class StudyConfig:
 
     def workers(self) -> int:
         """Processes that train."""
-        given = int(self.table["runner"]["workers"])
-        if given:
-            return given
-        name = self.table["runner"]["name"]
+        given, name = self.table["runner"]["workers"], self.table["runner"]["name"]
+        if given != "auto":
+            return int(given)
         if name in ("lanes", "inline") or (self.kind == "function" and name == "auto"):
             return 1
-        if self.table["runner"]["device"] not in ("", "cpu") or Path("/dev/nvidia0").exists():
-            return 1  # one program fills the device
-        return max(1, min(cores(), self.limits.trials or DEFAULT_LANES))
+        device, present = self.table["runner"]["device"], placing.cuda_devices()
+        if device not in ("", "cuda", "cpu") or (device == "cuda" and not present):
+            return 1
+        # One program fills a device, and the cores have enough to do for it.
+        places = present if present and device != "cpu" else cores()
+        return max(1, min(places, self.limits.trials or places))
 
-    def lanes(self) -> int:
-        """Trials that a worker trains at a time."""
-        return int(self.table["runner"]["lanes"]) or (DEFAULT_LANES if self.kind == "task" else 1)
+    def lanes(self) -> int | None:
+        """Trials that a worker trains at a time; None: as many as are measured to be best."""
+        given = self.table["runner"]["lanes"]
+        if given != "auto":
+            return int(given)
+        return None if self.kind == "task" else 1
 
     def target(self, folder: Path) -> Target:
         """What workers are told."""
@@ -137,6 +142,7 @@ class StudyConfig:
             save=trial["save"] != "none",
             device=runner["device"],
             kind="lanes" if self.kind == "task" else "inline",
+            most_lanes=-(-(limit.trials or 0) // self.workers()),
         )
 
     def examples(self) -> list[dict[str, Value]]:
@@ -286,6 +292,11 @@ def build(table: Mapping[str, Any], where: str, base: Path, name: str = "", load
     if runner["name"] == "lanes" and kind == "function":
         raise UsageError(
             f"{where} [runner] name = 'lanes' runs tasks; a function needs 'inline' or 'processes'"
+        )
+    if load and kind == "function" and runner["device"]:
+        raise UsageError(
+            f"{where} [runner] device = {runner['device']!r} is where a task is trained; a function chooses "
+            "its device itself"
         )
     study_name = name or filled["name"] or _default_name(reference, where)
     studyfile.check_name(study_name)

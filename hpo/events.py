@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 
 from trials.spec import Config, Report, TrialSpec
 
-Outcome = Literal["completed", "stopped", "diverged", "failed"]
+Outcome = Literal["completed", "stopped", "diverged", "failed", "out_of_memory"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class TrialFinished:
     trial: int
     outcome: Outcome
     time: float
-    error: str = ""  # traceback of a failed trial, or why it diverged
+    error: str = ""  # traceback of a failed trial, or why it diverged or had no memory
     row: str = ""  # saved row, relative to the study's folder; "" when none was kept
 
 
@@ -81,7 +81,16 @@ class StudyFinished:
     test: Mapping[str, float] = field(default_factory=dict[str, float])  # its metrics on the test split
 
 
-Event = StudyStarted | TrialStarted | TrialReported | TrialStopped | TrialFinished | StudyFinished
+@dataclass(frozen=True, slots=True)
+class Noticed:
+    """Something the user should know of how the study runs. No result depends on it."""
+
+    topic: str  # what it is about: "capacity", "compile", "data", "out_of_memory", "unmapped"
+    text: str  # one line
+    time: float
+
+
+Event = StudyStarted | TrialStarted | TrialReported | TrialStopped | TrialFinished | StudyFinished | Noticed
 
 
 class Listener(Protocol):

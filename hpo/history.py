@@ -7,6 +7,7 @@ from typing import Literal
 
 from hpo.events import (
     Event,
+    Noticed,
     StudyFinished,
     StudyStarted,
     TrialFinished,
@@ -17,7 +18,8 @@ from hpo.events import (
 from hpo.objective import Objective
 from trials.spec import Report, TrialSpec
 
-State = Literal["running", "completed", "stopped", "diverged", "failed"]
+State = Literal["running", "completed", "stopped", "diverged", "failed", "out_of_memory"]
+WITHOUT_VALUE: tuple[State, ...] = ("diverged", "failed", "out_of_memory")  # however good the last report was
 
 
 @dataclass(slots=True)
@@ -61,6 +63,7 @@ class History:
         self.sessions = 0
         self.spent = 0  # steps paid for by all trials
         self.incumbents: list[Incumbent] = []
+        self.notices: list[Noticed] = []
         self._elapsed_before = 0.0
         self._session_start = math.nan
         self._last_time = math.nan
@@ -93,6 +96,8 @@ class History:
                 self.finish = event
                 if event.best is not None and event.test:
                     self.tested[event.best] = event.test
+            case Noticed():
+                self.notices.append(event)
         self._last_time = event.time
 
     def _consider(self, trial: Trial, time: float) -> None:
@@ -104,8 +109,8 @@ class History:
             self.incumbents.append(Incumbent(self.spent, seconds, trial.spec.trial, value))
 
     def value(self, trial: Trial) -> float:
-        """The objective at the trial's last report, minimised; infinite without one or when diverged."""
-        if not trial.reports or trial.state in ("diverged", "failed"):
+        """The objective at the trial's last report, minimised; infinite without one or when it broke off."""
+        if not trial.reports or trial.state in WITHOUT_VALUE:
             return math.inf
         return self.objective.value(trial.reports[-1].metrics)
 

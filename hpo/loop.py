@@ -16,6 +16,7 @@ from hpo.errors import HpoError
 from hpo.events import (
     Event,
     Listener,
+    Noticed,
     StudyFinished,
     StudyStarted,
     Suggestion,
@@ -27,7 +28,7 @@ from hpo.events import (
 from hpo.history import History, Trial
 from hpo.limits import Limits
 from hpo.pruners.base import Pruner
-from hpo.runners.base import Runner
+from hpo.runners.base import Heard, Runner
 from hpo.samplers.base import Sampler
 from hpo.store import Store
 from trials.seeding import key
@@ -98,6 +99,7 @@ class Search:
     _again: deque[TrialSpec] = field(default_factory=deque[TrialSpec])
     _known: dict[int, int] = field(default_factory=dict[int, int])  # restarted trial -> spent the journal has
     _stopping: set[int] = field(default_factory=set[int])
+    _noticed: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])  # topics and texts
     _interrupted: bool = False
 
     def interrupt(self) -> None:
@@ -133,6 +135,8 @@ class Search:
 
     def _tell(self, event: Event) -> None:
         began = time.perf_counter()
+        if isinstance(event, Noticed):
+            self._noticed.add((event.topic, event.text))
         self.history.tell(event)
         self.sampler.tell(event)
         self.pruner.tell(event)
@@ -216,8 +220,18 @@ class Search:
         self.runner.start(specs)
         self.timers.runner += time.perf_counter() - began
 
-    def _hear(self, events: Sequence[TrialReported | TrialFinished]) -> None:
-        fresh = [self._as_judged(event) for event in events if self._is_fresh(event)]
+    def _hear(self, events: Sequence[Heard]) -> None:
+        # Every worker notices the same: one line is enough for a study. It counts from now: what was noticed
+        # before the study began would be taken for an earlier session's.
+        now = self.clock()
+        notices = {
+            (event.topic, event.text): Noticed(event.topic, event.text, now)
+            for event in events
+            if isinstance(event, Noticed) and (event.topic, event.text) not in self._noticed
+        }
+        self._publish(list(notices.values()))
+        told = [event for event in events if not isinstance(event, Noticed)]
+        fresh = [self._as_judged(event) for event in told if self._is_fresh(event)]
         if not fresh:
             return
         self._publish(fresh)
@@ -240,7 +254,9 @@ class Search:
 
     def _as_judged(self, event: TrialReported | TrialFinished) -> TrialReported | TrialFinished:
         """A verdict is final: a trial that outran the order to stop was stopped all the same."""
-        if isinstance(event, TrialReported) or event.trial not in self._stopping or event.outcome == "failed":
+        if isinstance(event, TrialReported) or event.trial not in self._stopping:
+            return event
+        if event.outcome in ("failed", "out_of_memory"):
             return event
         if event.row and self.folder is not None:
             (self.folder / event.row).unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import math
 import os
 import shlex
 import signal
@@ -47,6 +48,9 @@ class Outcome:
     interrupted: bool
     report: Path | None
     search: Search
+    busy_share: (
+        float  # of the lane-seconds there were, in which a trial was training; NaN when there were none
+    )
 
 
 Note = Callable[[str], None]
@@ -105,7 +109,7 @@ def config_of(start: StudyStarted, folder: Path, settings: Sequence[str] = ()) -
     Raises:
         UsageError: a setting that may not change.
     """
-    changed = studyfile.override(without_none(start.study), settings)
+    changed = studyfile.override(studyfile.renewed(without_none(start.study)), settings)
     for setting in settings:
         path = setting.partition("=")[0].strip()
         if path.partition(".")[0] not in _FREE and path not in _FREE_KEYS:
@@ -243,6 +247,7 @@ def search(
                 interrupted = True
             except KeyboardInterrupt:  # the second Ctrl-C: nothing more is waited for
                 interrupted = stopped = True
+        busy, there = runner.busy_seconds()
         for line in loop.problems:
             note(line)
         ending = "KILLED" if interrupted else None
@@ -258,7 +263,8 @@ def search(
             else:
                 mirror.close(ending)
             mirror = None
-        return Outcome(loop.history, folder, interrupted, report, loop)
+        share = busy / there if there else math.nan
+        return Outcome(loop.history, folder, interrupted, report, loop, share)
     finally:
         runner.close()
         if mirror is not None:

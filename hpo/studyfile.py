@@ -40,8 +40,8 @@ _KEYS: dict[str, dict[str, tuple[Any, str]]] = {
     "pruner": {},
     "runner": {
         "name": ("auto", "text"),
-        "lanes": (0, "whole"),
-        "workers": (0, "whole"),
+        "lanes": ("auto", "auto or count"),
+        "workers": ("auto", "auto or count"),
         "compile": ("auto", "auto|never|always"),
         "device": ("", "text"),
     },
@@ -69,6 +69,10 @@ def check(value: Any, wanted: str, place: str) -> Any:
         "text or table": (isinstance(value, (str, Mapping)), "a text or a table"),
         "whole": (whole and value >= 0, "a whole number of at least 0"),
         "count": (whole and value >= 1, "a whole number of at least 1"),
+        "auto or count": (
+            value in ("auto",) or (whole and value >= 1),
+            "'auto' or a whole number of at least 1",
+        ),
         "number": (_is_number(value), "a number"),
         "positive": (_is_number(value) and value > 0, "a number above 0"),
     }.get(wanted, (value in wanted.split("|"), f"one of {', '.join(wanted.split('|'))}"))
@@ -91,6 +95,22 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path}: not valid TOML: {error}") from error
 
 
+def renewed(table: Mapping[str, Any]) -> dict[str, Any]:
+    """A table that was written down, in today's words: 0 lanes or workers once meant "auto".
+
+    >>> renewed({"task": "digits", "runner": {"lanes": 0, "workers": 2}})
+    {'task': 'digits', 'runner': {'lanes': 'auto', 'workers': 2}}
+    """
+    runner = table.get("runner")
+    if not isinstance(runner, Mapping):
+        return dict(table)
+    found = dict(cast(Mapping[str, Any], runner))
+    for name in ("lanes", "workers"):
+        if type(found.get(name)) is int and not found[name]:
+            found[name] = "auto"
+    return {**table, "runner": found}
+
+
 def builtin(name: str) -> Path:
     """The study file of a built-in task."""
     import trials
@@ -106,7 +126,7 @@ def find(what: str) -> tuple[dict[str, Any], str, Path]:
     """
     if what.endswith(".toml"):
         path = Path(what)
-        table = read_toml(path)
+        table = renewed(read_toml(path))
         base = check(table.get("base", ""), "text", f"{path.name} base")
         return table, path.name, path.resolve().parent / base
     if what in TASKS:

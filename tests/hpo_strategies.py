@@ -3,12 +3,15 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import get_args
 
 import numpy as np
 from hypothesis import strategies as st
 
 from hpo.events import (
     Event,
+    Noticed,
+    Outcome,
     StudyFinished,
     StudyStarted,
     TrialFinished,
@@ -118,6 +121,8 @@ ACTIONS = (
     "complete",
     "diverge",
     "fail",
+    "exhaust",
+    "notice",
 )
 actions = st.lists(st.tuples(st.sampled_from(ACTIONS), unit), min_size=10, max_size=30)
 
@@ -152,6 +157,8 @@ class Play:
                 self.start(self.ask(3))
             elif action == "enqueue":
                 self.start([self.space.sample(stream(position, "enqueued"))])
+            elif action == "notice":
+                self.tell(Noticed("compile", f"line {position % 2}", 0.0))
             elif self.rung:
                 self.act(action, sorted(self.rung)[int(number * 0.999 * len(self.rung))], number)
         return self.events
@@ -186,6 +193,8 @@ class Play:
         elif action == "diverge":
             self.report(trial, math.nan if number < 0.5 else math.inf)
             self.tell(TrialFinished(trial, "diverged", 0.0))
+        elif action == "exhaust":
+            self.tell(TrialFinished(trial, "out_of_memory", 0.0, error="no memory"))
         else:
             self.tell(TrialFinished(trial, "failed", 0.0, error="Traceback"))
         del self.rung[trial]
@@ -241,7 +250,7 @@ events: st.SearchStrategy[Event] = st.one_of(
     st.builds(
         TrialFinished,
         trial=st.integers(0),
-        outcome=st.sampled_from(["completed", "stopped", "diverged", "failed"]),
+        outcome=st.sampled_from(get_args(Outcome)),
         time=times,
         error=texts,
         row=texts,
@@ -253,6 +262,7 @@ events: st.SearchStrategy[Event] = st.one_of(
         best=st.none() | st.integers(0),
         test=st.dictionaries(names, metric_values, max_size=2),
     ),
+    st.builds(Noticed, topic=texts, text=texts, time=times),
 )
 
 

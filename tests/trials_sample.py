@@ -133,6 +133,13 @@ def alone(name: str, one: TrialSpec, **settings: Any) -> list[Report]:
 # -- tasks as a user writes them --------------------------------------------------------------------------
 
 
+class Huge(nn.Module):
+    """Needs a petabyte."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + torch.empty(2**50).sum()
+
+
 class Line:
     """Regression of a line through noisy points, by one linear layer behind a dropout."""
 
@@ -152,7 +159,8 @@ class Line:
             os.kill(os.getpid(), signal.SIGKILL)
         if config.get("pause", 0):
             time.sleep(float(config["pause"]))
-        return nn.Sequential(Dropout("noise"), nn.Linear(3, 1))
+        layers = [Dropout("noise"), nn.Linear(3, 1)]
+        return nn.Sequential(*layers, *[Huge()] * bool(config.get("huge", False)))
 
     def loss(self, model: nn.Module, batch: Mapping[str, Tensor], hyper: Mapping[str, Tensor]) -> Tensor:
         return F.mse_loss(model(batch["x"])[:, 0], batch["y"])

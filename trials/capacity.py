@@ -19,10 +19,10 @@ from torch import Tensor
 
 from trials.compiling import WIDTH, processor
 from trials.devices import synchronize
-from trials.memory import free_bytes, is_out_of_memory, peak_bytes
+from trials.memory import free_bytes, peak_bytes
 from trials.names import cache_folder
 from trials.program import Program
-from trials.spec import Config, TrialSpec
+from trials.spec import Config, TrialSpec, is_out_of_memory
 
 MOST = {"cpu": 64, "cuda": 4096}  # lanes tried
 _SHARE = 0.8  # of the free memory that lanes may take

@@ -17,7 +17,8 @@ from torch.func import vmap
 from torch.overrides import TorchFunctionMode, resolve_name
 from torch.utils._pytree import tree_leaves, tree_map
 
-from trials.memory import is_out_of_memory
+from trials.noise import ForeignNoiseError
+from trials.spec import is_out_of_memory
 
 # A forward pass of one lane: its own tensors, then the key of its noise (or None), then what is shared.
 OfLane = Callable[..., Any]
@@ -113,8 +114,8 @@ class Forward:
         except Exception as again:  # noqa: BLE001 - it raised before; now it is known where
             error = again
         advice = "replace it to have them side by side"
-        if "random operation" in str(error):
-            advice = "use trials.noise.uniform or trials.noise.Dropout in its place to have them side by side"
+        if isinstance(error, ForeignNoiseError):
+            advice = "draw with trials.noise.uniform in its place to have them side by side"
         self.reason = (
             f"{last.name or type(error).__name__}{_own_frame(error)} has no form for several lanes at once: "
             f"trials are {self.what} one after another; {advice}"

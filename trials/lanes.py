@@ -16,10 +16,9 @@ from trials.capture import Recorder
 from trials.compiling import Compiler
 from trials.data.order import batches
 from trials.data.stream import Reader, Stream
-from trials.memory import is_out_of_memory
 from trials.program import CHUNK, Block, Program, Step
 from trials.rows import Row
-from trials.spec import TrialSpec
+from trials.spec import TrialSpec, is_out_of_memory
 from trials.task import Batch
 
 

@@ -13,6 +13,7 @@ from trials import rows
 from trials.data.stream import Stream, chunks, forms
 from trials.devices import tensor_floats
 from trials.forward import Forward
+from trials.functional import Functions
 from trials.kernels import dispatch
 from trials.kernels.convolution import ConvolutionAsMatmul, FasterConvolution
 from trials.noise import mix, noise, replace_dropout, step_key
@@ -87,6 +88,7 @@ class Program:
         self.batch_size = int(values["batch_size"]) * self.micro_steps
         self.forward = Forward("trained", self.notice)
         self._evaluation = Forward("evaluated", self.notice)
+        self._train_functions, self._eval_functions = Functions(), Functions()
         self._update = dispatch.update(self.optimizer, self.device)
         self._convolution = FasterConvolution(self.device)
         self.read = {*DEFAULTS, CLIP, *self.optimizer.defaults}
@@ -199,7 +201,7 @@ class Program:
         named = {name: tensor.clone() for name, tensor in named.items()}
         values = self._named_hyper(hyper)
         tensors = {f"model.{name}": tensor for name, tensor in {**weights, **named}.items()}
-        with noise(stream, values):
+        with noise(stream, values, self._train_functions):
             loss = functional_call(self._train, tensors, ("loss", batch, values))
         if not isinstance(loss, Tensor) or loss.dim() != 0:
             got = (
@@ -319,7 +321,7 @@ class Program:
         }
         tensors = {f"model.{name}": tensor for name, tensor in named.items()}
         values = self._named_hyper(hyper)
-        with noise(None, values):
+        with noise(None, values, self._eval_functions):
             return functional_call(self._eval, tensors, ("metrics", batch, values))
 
     def evaluate(self, block: Block, split: "Batch | Stream", chunk: int = CHUNK) -> dict[str, Tensor]:

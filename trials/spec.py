@@ -46,3 +46,15 @@ class Report:
 
 
 TrialFn = Callable[[TrialSpec], Iterator[Report]]
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether this says that memory is short, of a device or of this machine.
+
+    By names and words, as this loads no torch: its allocator for the CPU raises a plain RuntimeError.
+
+    >>> is_out_of_memory(MemoryError()), is_out_of_memory(RuntimeError("shapes do not match"))
+    (True, False)
+    """
+    is_host = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or is_host

@@ -10,6 +10,7 @@ _LINES = {
     "stopped": (0.35, 1.2),
     "failed": (0.6, 1.2),
     "diverged": (0.6, 1.2),
+    "out_of_memory": (0.6, 1.2),
     "completed": (0.65, 1.4),
     "running": (0.9, 1.6),
 }

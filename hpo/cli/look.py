@@ -52,8 +52,10 @@ def _facts(history: History, folder: Path) -> dict[str, Any]:
         "goal": history.objective.goal,
         "trials": len(history.trials),
         "states": {
-            name: history.count(name) for name in ("running", "completed", "stopped", "diverged", "failed")
+            name: history.count(name)
+            for name in ("running", "completed", "stopped", "diverged", "failed", "out_of_memory")
         },
+        "notices": [{"topic": one.topic, "text": one.text, "time": one.time} for one in history.notices],
         "spent": history.spent,
         "seconds": round(history.elapsed(), 3),
         "best": _trial(history, best, folder) if best else None,
@@ -138,7 +140,7 @@ def show(
         value = history.objective.shown(history.value(trial))
         shown = f"{value:.6g}" if math.isfinite(value) else "-"
         config = "  ".join(f"{name}={_short(item)}" for name, item in trial.spec.config.items())
-        _print(f"{trial.spec.trial:>5}  {trial.state:<9}  {trial.spent:>6}  {shown:>10}  {config}")
+        _print(f"{trial.spec.trial:>5}  {trial.state:<13}  {trial.spent:>6}  {shown:>10}  {config}")
 
 
 def _short(value: object) -> str:

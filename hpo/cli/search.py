@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
@@ -14,13 +14,23 @@ from hpo import study, studyfile
 from hpo.cli.options import Debug, Root, Settings
 from hpo.config import StudyConfig
 from hpo.errors import UsageError
+from hpo.history import WITHOUT_VALUE, State
 from hpo.listeners import console
 from hpo.listeners.summary import summary
 from hpo.options import unknown
 from hpo.runners import base as runners
 
-Lanes = Annotated[int | None, typer.Option(min=1, help="Trials that a worker trains side by side.")]
-Workers = Annotated[int | None, typer.Option(min=1, help="Processes that train; default one a core.")]
+Lanes = Annotated[
+    str | None,
+    typer.Option(metavar="auto|N", help="Trials that a worker trains side by side; auto: measured."),
+]
+Workers = Annotated[
+    str | None,
+    typer.Option(metavar="auto|N", help="Processes that train; auto: one a GPU, else one a core."),
+]
+Device = Annotated[
+    str | None, typer.Option(help="cpu, cuda (every GPU), cuda:1, mps; default the best there is.")
+]
 Trials = Annotated[int | None, typer.Option(min=1, help="Trials to start at most.")]
 Seconds = Annotated[float | None, typer.Option(help="Seconds to search at most.")]
 Tracking = Annotated[str | None, typer.Option(help='MLflow tracking URI, or "none".')]
@@ -42,6 +52,7 @@ def search(
     pruner: Annotated[str | None, typer.Option(help="never, median, asha.")] = None,
     lanes: Lanes = None,
     workers: Workers = None,
+    device: Device = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of the study; equal seeds begin equally.")] = None,
     root: Root = Path(study.DEFAULT_ROOT),
     name: Annotated[str, typer.Option(help="Name of the study; default that of the task or file.")] = "",
@@ -59,8 +70,9 @@ def search(
         "search.sampler": sampler,
         "search.pruner": pruner,
         "search.seed": seed,
-        "runner.lanes": lanes,
-        "runner.workers": workers,
+        "runner.lanes": _auto_or_count("--lanes", lanes),
+        "runner.workers": _auto_or_count("--workers", workers),
+        "runner.device": device,
         "tracking.uri": tracking,
     }
     table, where, base = studyfile.find(what)
@@ -79,6 +91,7 @@ def resume(
     seconds: Seconds = None,
     lanes: Lanes = None,
     workers: Workers = None,
+    device: Device = None,
     root: Root = Path(study.DEFAULT_ROOT),
     tracking: Tracking = None,
     json: JsonLines = False,
@@ -92,8 +105,9 @@ def resume(
     flags = {
         "limits.trials": trials,
         "limits.seconds": seconds,
-        "runner.lanes": lanes,
-        "runner.workers": workers,
+        "runner.lanes": _auto_or_count("--lanes", lanes),
+        "runner.workers": _auto_or_count("--workers", workers),
+        "runner.device": device,
         "tracking.uri": tracking,
     }
     changes = [*_as_settings(flags), *(settings or [])]
@@ -111,6 +125,14 @@ def resume(
             study.complete(config, folder, _to_stderr)
             return
     _run(config, folder, json, debug)
+
+
+def _auto_or_count(flag: str, given: str | None) -> str | int | None:
+    if given is None or given == "auto":
+        return given
+    if not given.isdecimal() or int(given) < 1:
+        raise UsageError(f"'{flag}' {given!r} must be auto or a whole number of at least 1")
+    return int(given)
 
 
 def _as_settings(flags: Mapping[str, object]) -> list[str]:
@@ -155,13 +177,14 @@ def _run(config: StudyConfig, folder: Path, json: bool, debug: bool) -> None:
     if debug:
         shares = "  ".join(f"{name} {value:.2f}" for name, value in asdict(outcome.search.timers).items())
         note(f"seconds of the search process: {shares}")
+        note(f"lanes kept busy: {outcome.busy_share:.1%} of the time that there were lanes")
     if outcome.interrupted:
         raise typer.Exit(3)
     history = outcome.history
-    if history.trials and history.count("failed") + history.count("diverged") == len(history.trials):
+    if history.trials and sum(map(history.count, WITHOUT_VALUE)) == len(history.trials):
         errors = [trial.error.strip().splitlines()[-1] for trial in history.trials.values() if trial.error]
-        what = "diverged" if not history.count("failed") else "failed or diverged"
-        what = "failed" if not history.count("diverged") else what
+        ends = {"failed": "failed", "diverged": "diverged", "out_of_memory": "ran out of memory"}
+        what = " or ".join(words for state, words in ends.items() if history.count(cast(State, state)))
         note(f"every trial {what}; the last one: {errors[-1] if errors else 'no reason was given'}")
         raise typer.Exit(1)
     reported = {name for trial in history.trials.values() for one in trial.reports for name in one.metrics}
@@ -175,6 +198,7 @@ def _dry_run(config: StudyConfig, folder: Path) -> None:
     runner = runners.build(config.runner_name(), config.target(folder), config.lanes(), 1)
     try:
         metrics = runner.check(config.examples())
+        lanes = runner.busy()[1]
     finally:
         runner.close()
     if metrics and config.objective.metric not in metrics:
@@ -194,7 +218,8 @@ def _dry_run(config: StudyConfig, folder: Path) -> None:
         f"trials     {config.limits.trials or 'until another limit'} of {plan.budget} steps, "
         f"reports at {', '.join(map(str, plan.rungs))}",
         f"search     sampler {search['sampler']}, pruner {search['pruner']}, seed {config.seed}",
-        f"runner     {config.runner_name()}: {config.workers()} workers of {config.lanes()} lanes",
+        f"runner     {config.runner_name()}: {config.workers()} workers of {lanes} lanes"
+        + ("" if config.lanes() else " (measured)"),
         f"tracking   {config.table['tracking']['uri']}",
     ]
     sys.stdout.write("\n".join(lines) + "\n")

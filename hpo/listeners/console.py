@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol, TextIO, cast
 
 from hpo import codec
 from hpo.errors import MissingDependency
-from hpo.events import Event, Listener, StudyFinished, StudyStarted, TrialFinished
+from hpo.events import Event, Listener, Noticed, StudyFinished, StudyStarted, TrialFinished
 from hpo.history import History, Trial
 from hpo.limits import Limits
 from hpo.listeners import words
@@ -140,6 +140,8 @@ class Plain:
             self._lines.show(opening(self.history))
         elif isinstance(event, StudyFinished):
             self._lines.show(f"ended: {event.reason}")
+        elif isinstance(event, Noticed):
+            self._lines.show(f"note: {event.text}")
         elif isinstance(event, TrialFinished):
             trial = self.history.trials[event.trial]
             is_best = self.history.best is trial and trial is not best

@@ -14,7 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from hpo.events import Event, StudyFinished, StudyStarted, TrialFinished
+from hpo.events import Event, Noticed, StudyFinished, StudyStarted, TrialFinished
 from hpo.history import History, State, Trial
 from hpo.limits import Limits
 from hpo.listeners import words
@@ -29,6 +29,7 @@ _STYLES: dict[State, str] = {
     "stopped": "yellow",
     "diverged": "magenta",
     "failed": "red",
+    "out_of_memory": "red",
 }
 _CURVE_WIDTH, _CURVE_HEIGHT = 36, 3  # letters
 _REFRESHES = 2  # a second
@@ -77,10 +78,12 @@ class Live:
             self._open()
         elif isinstance(event, StudyFinished):
             self.note(f"ended: {event.reason}")
+        elif isinstance(event, Noticed):
+            self.note(f"note: {event.text}")
         elif isinstance(event, TrialFinished):
             trial = self._history.trials[event.trial]
             is_best = self._history.best is trial and trial is not best
-            if is_best or event.outcome == "failed":
+            if is_best or event.outcome in ("failed", "out_of_memory"):
                 line = ending(self._history, trial, is_best)
                 self._print(line, "bold green" if is_best else "red")
 

@@ -4,7 +4,6 @@ One `Run` stands for the study and one for each trial. Everything in them is a f
 times included, so a store that was filled halfway, twice or never can be brought to the same state.
 """
 
-import hashlib
 import math
 import posixpath
 import re
@@ -15,6 +14,7 @@ from typing import Any, Literal, NamedTuple, cast
 from hpo import codec
 from hpo.events import (
     Event,
+    Noticed,
     StudyFinished,
     StudyStarted,
     TrialFinished,
@@ -22,7 +22,7 @@ from hpo.events import (
     TrialStarted,
     TrialStopped,
 )
-from hpo.history import History
+from hpo.history import WITHOUT_VALUE, History
 from hpo.listeners.rates import has_default_schedule, rate_curve
 from hpo.objective import Objective
 from trials.spec import Report, TrialSpec
@@ -37,9 +37,10 @@ _STATUS: dict[str, Ending] = {
     "stopped": "KILLED",
     "diverged": "FAILED",
     "failed": "FAILED",
+    "out_of_memory": "FAILED",
 }
 _STATE: dict[str, str] = {"FINISHED": "finished", "KILLED": "interrupted", "FAILED": "failed"}
-_TAG_LENGTH = 5000  # of a traceback in a tag; the whole of it is a file
+_TAG_LENGTH = 5000  # of a text in a tag; the whole of a traceback is a file
 
 
 class Measure(NamedTuple):
@@ -108,6 +109,10 @@ class Runs:
                 self.changed.add(report.trial)
             case TrialStopped():
                 self.runs[event.trial].tags["hpo.stop_reason"] = event.reason or "stopped"
+            case Noticed():
+                before = self.study.tags.get("hpo.notices", "")
+                self.study.tags["hpo.notices"] = f"{before}\n{event.text}".strip()[:_TAG_LENGTH]
+                self.changed.add(STUDY)
             case TrialFinished() | StudyFinished():
                 pass
         self.history.tell(event)
@@ -122,8 +127,7 @@ class Runs:
     def _start_study(self, event: StudyStarted) -> None:
         if not self.identity:
             self._is_default = has_default_schedule(event)
-            line = codec.encode(event)
-            self.identity = hashlib.blake2b(line.encode(), digest_size=8).hexdigest()
+            self.identity = codec.identity(event)
             self.history.objective = objective = Objective.read(event.study["metric"])
             tags = {
                 "hpo.study": event.name,
@@ -204,7 +208,7 @@ class Runs:
         if ending is None:
             ending = "KILLED" if self.history.finish is None else "FINISHED"
             states = {trial.state for trial in self.history.trials.values()}
-            if ending == "FINISHED" and states and states <= {"failed", "diverged"}:
+            if ending == "FINISHED" and states and states <= {*WITHOUT_VALUE}:
                 ending = "FAILED"
         end = _milliseconds(self._time)
         self.study.status, self.study.end = ending, end

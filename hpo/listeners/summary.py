@@ -8,7 +8,7 @@ from hpo.listeners import words
 from hpo.listeners.rates import has_default_schedule, rate_curve
 from schedules import spec as schedules
 
-_STATES: tuple[State, ...] = ("completed", "stopped", "diverged", "failed", "running")
+_STATES: tuple[State, ...] = ("completed", "stopped", "diverged", "failed", "out_of_memory", "running")
 _CURVE_WIDTH = 40  # letters
 
 
@@ -40,6 +40,7 @@ def summary(history: History, *, report: str = "", resume: str = "", encoding: s
     states = ", ".join(f"{history.count(state)} {state}" for state in _STATES if history.count(state))
     lines.append(f"trials: {states or 'none'}")
     lines.append(f"spent: {words.count(history.spent)} steps in {words.duration(history.elapsed())}")
+    lines.extend(f"note: {notice.text}" for notice in history.notices)
     if report:
         lines.append(f"report: {report}")
     if resume:

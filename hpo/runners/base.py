@@ -1,18 +1,20 @@
 """The Runner protocol and the table of runners.
 
-Laws: every started trial finishes exactly once, with outcome completed, stopped, diverged or failed.
-Reports of a trial arrive in order. A worker that dies is a failed trial with a reason, not a hang. Same
-specs on any runner give the same reports, within the tolerance table.
+Laws: every started trial finishes exactly once, with outcome completed, stopped, diverged, failed or
+out_of_memory. Reports of a trial arrive in order. A worker that dies is a failed trial with a reason, not a
+hang. Same specs on any runner give the same reports, within the tolerance table.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from hpo.errors import UsageError
-from hpo.events import TrialFinished, TrialReported
+from hpo.events import Noticed, TrialFinished, TrialReported
 from trials.names import hint
 from trials.spec import Config, TrialSpec, Value
+
+Heard = TrialReported | TrialFinished | Noticed  # what a runner has to say
 
 
 class Runner(Protocol):
@@ -20,6 +22,8 @@ class Runner(Protocol):
 
     def check(self, configs: Sequence[Config]) -> tuple[str, ...]:
         """Names of the metrics that trials of these configs report; () when only running can tell.
+
+        Where the number of lanes is to be measured, this measures it.
 
         Raises:
             UsageError: the objective cannot be loaded, or does not fit the configs.
@@ -38,7 +42,7 @@ class Runner(Protocol):
         """End these trials early; unknown or ended ones are ignored, so it may be called twice."""
         ...
 
-    def poll(self, timeout: float) -> list[TrialReported | TrialFinished]:
+    def poll(self, timeout: float) -> list[Heard]:
         """What happened since the last call, waiting up to `timeout` seconds for something to happen."""
         ...
 
@@ -51,6 +55,13 @@ class Runner(Protocol):
 
     def busy(self) -> tuple[int, int]:
         """(lanes that are training, lanes there are)."""
+        ...
+
+    def busy_seconds(self) -> tuple[float, float]:
+        """(lane-seconds in which a trial was training, lane-seconds there were) so far.
+
+        Counted while lanes are run, and while a worker has no trial although another has.
+        """
         ...
 
     def close(self) -> None:
@@ -75,36 +86,47 @@ class Target:
     device: str = ""  # "": the first CUDA device, else the CPU
     threads: int = 0  # of each process; 0: leave as it is
     kind: Literal["lanes", "inline"] = "lanes"  # what a process of its own runs
+    most_lanes: int = 0  # a measured number is cut to this: the study has no use for more; 0: it has
 
 
-def _inline(target: Target, lanes: int, workers: int) -> Runner:
+class Word(NamedTuple):
+    """What a worker says: events, an answer to what it was asked, or why it cannot go on."""
+
+    kind: Literal["events", "answer", "error"]
+    value: Any
+    lanes: int | None = None  # that it has now; None: not measured yet
+    busy_seconds: tuple[float, float] = (0.0, 0.0)  # of its lanes so far
+    returned: tuple[int, ...] = ()  # trials that found no lane, to be started elsewhere or later
+
+
+def _inline(target: Target, lanes: int | None, workers: int) -> Runner:
     from hpo.runners.inline import InlineRunner
 
     return InlineRunner(target, lanes)
 
 
-def _lanes(target: Target, lanes: int, workers: int) -> Runner:
+def _lanes(target: Target, lanes: int | None, workers: int) -> Runner:
     from hpo.runners.lanes import LanesRunner
 
     return LanesRunner(target, lanes)
 
 
-def _processes(target: Target, lanes: int, workers: int) -> Runner:
+def _processes(target: Target, lanes: int | None, workers: int) -> Runner:
     from hpo.runners.processes import ProcessesRunner
 
     return ProcessesRunner(target, lanes, workers)
 
 
-# name in a study file -> runner of a target with so many lanes in each of so many workers
-RUNNERS: dict[str, Callable[[Target, int, int], Runner]] = {
+# name in a study file -> runner of a target with so many lanes (None: measured) in each of so many workers
+RUNNERS: dict[str, Callable[[Target, int | None, int], Runner]] = {
     "inline": _inline,
     "lanes": _lanes,
     "processes": _processes,
 }
 
 
-def build(name: str, target: Target, lanes: int, workers: int) -> Runner:
-    """The runner of this name.
+def build(name: str, target: Target, lanes: int | None, workers: int) -> Runner:
+    """The runner of this name. With `lanes` None, `check` measures how many are best.
 
     Raises:
         UsageError: there is none, or a count below 1.
@@ -112,6 +134,6 @@ def build(name: str, target: Target, lanes: int, workers: int) -> Runner:
     if name not in RUNNERS:
         raise UsageError(f"unknown runner {name!r}{hint(name, RUNNERS)}")
     for what, count in (("lanes", lanes), ("workers", workers)):
-        if count < 1:
+        if count is not None and count < 1:
             raise UsageError(f"{what}={count} must be at least 1")
     return RUNNERS[name](target, lanes, workers)

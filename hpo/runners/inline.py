@@ -16,27 +16,28 @@ from typing import Any, SupportsFloat, cast
 
 from hpo.errors import UsageError
 from hpo.events import Outcome, TrialFinished, TrialReported
-from hpo.runners.base import Target
-from trials.spec import Config, Report, TrialSpec
+from hpo.runners.base import Heard, Target
+from trials.spec import Config, Report, TrialSpec, is_out_of_memory
 
 # What a trial may raise at the worker boundary, where it becomes a failed trial. A script that calls
 # sys.exit ends its trial, not the search; Ctrl-C is the user's.
 _RAISED = (Exception, SystemExit)
 
 
-def preload(target: Target) -> None:
+def preload(target: Target, memory: int | None) -> None:
     """Nothing: the user's function is loaded where it runs."""
 
 
 class InlineRunner:
-    """Generators, advanced round robin. `metric` names the number that a plain function returns."""
+    """Generators, advanced round robin; one at a time, where nothing says how many."""
 
-    def __init__(self, target: Target, lanes: int = 1) -> None:
-        self.target, self.lanes = target, lanes
+    def __init__(self, target: Target, lanes: int | None = None) -> None:
+        self.target, self.lanes = target, lanes or 1
         self._function: Any = None
         self._running: dict[int, tuple[TrialSpec, Iterator[Any], float]] = {}
         self._last: dict[int, Report] = {}
         self._ended: list[TrialFinished] = []
+        self._busy_seconds = self._all_seconds = 0.0
 
     def _load(self) -> Any:
         if self._function is None:
@@ -70,6 +71,14 @@ class InlineRunner:
         """(training, all)."""
         return len(self._running), self.lanes
 
+    def busy_seconds(self) -> tuple[float, float]:
+        """(with a trial, all); see `Runner.busy_seconds`."""
+        return self._busy_seconds, self._all_seconds
+
+    def take_back(self) -> tuple[int, ...]:
+        """None: every place takes every trial."""
+        return ()
+
     def start(self, specs: Sequence[TrialSpec]) -> None:
         """Create the generators; nothing of them runs before `poll`."""
         for spec in specs:
@@ -94,8 +103,8 @@ class InlineRunner:
         """Close the generator; if its `finally` raises, the trial has failed."""
         try:
             cast(Generator[Any], self._running[trial][1]).close()
-        except _RAISED:
-            self._finish(trial, "failed", traceback.format_exc())
+        except _RAISED as raised:
+            self._finish(trial, _broken(raised), traceback.format_exc())
         else:
             self._finish(trial, outcome, error)
 
@@ -104,9 +113,10 @@ class InlineRunner:
         self._last.pop(trial, None)
         self._ended.append(TrialFinished(trial, outcome, time.time(), error))
 
-    def poll(self, timeout: float) -> list[TrialReported | TrialFinished]:
+    def poll(self, timeout: float) -> list[Heard]:
         """Advance every generator once."""
-        events: list[TrialReported | TrialFinished] = []
+        events: list[Heard] = []
+        polled, places = time.perf_counter(), len(self._running)
         for trial in list(self._running):
             spec, values, began = self._running[trial]
             try:
@@ -117,8 +127,8 @@ class InlineRunner:
                     self._finish(trial, "failed", "the objective ended without a report")
                 else:
                     self._finish(trial, "completed")
-            except _RAISED:
-                self._finish(trial, "failed", traceback.format_exc())
+            except _RAISED as raised:
+                self._finish(trial, _broken(raised), traceback.format_exc())
             else:
                 self._last[trial] = report
                 events.append(TrialReported(report, time.time()))
@@ -130,6 +140,10 @@ class InlineRunner:
                     self._cut(trial, "completed")
             events.extend(self._drain())
         events.extend(self._drain())
+        if places:
+            seconds = time.perf_counter() - polled
+            self._busy_seconds += places * seconds
+            self._all_seconds += self.lanes * seconds
         if not events and not self._running:
             time.sleep(min(timeout, 0.01))
         return events
@@ -174,6 +188,11 @@ class InlineRunner:
         """Close every generator."""
         self.stop(list(self._running))
         self._ended.clear()
+
+
+def _broken(raised: BaseException) -> Outcome:
+    """How a trial ended that raised this."""
+    return "out_of_memory" if is_out_of_memory(raised) else "failed"
 
 
 class _Final:

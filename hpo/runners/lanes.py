@@ -1,8 +1,9 @@
 """In this process, K trials as lanes of a program: the default for a task. Loads torch."""
 
-import re
 import time
 import traceback
+import warnings
+from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,21 +11,25 @@ from pathlib import Path
 import torch
 
 from hpo.errors import UsageError
-from hpo.events import Outcome, TrialFinished, TrialReported
-from hpo.runners.base import Target
+from hpo.events import Noticed, Outcome, TrialFinished, TrialReported
+from hpo.runners.base import Heard, Target
+from hpo.runners.faults import device_of, one_line
+from hpo.runners.shared import SharedData
 from trials.checking import check
 from trials.compiling import Compiler, Origin, preload_tracing
-from trials.drive import Drive, Ended
+from trials.drive import Drive, Ended, Reduced
 from trials.lanes import Lanes
 from trials.names import TASKS
 from trials.program import Program
 from trials.recipe import recipe
 from trials.rows import Row
-from trials.spec import Config, Report, TrialSpec
-from trials.task import Splits, Task, default_device, load_task
+from trials.spec import Config, Report, TrialSpec, is_out_of_memory
+from trials.task import Splits, Task, load_task
 from trials.train import build, load_splits, to_device
 
 _PROGRAMS = 32  # kept at a time; more only while that many have trials
+
+Preloaded = tuple[Task, Splits] | SharedData  # what a worker finds when it begins
 
 
 def row_name(trial: int) -> str:
@@ -32,16 +37,17 @@ def row_name(trial: int) -> str:
     return f"rows/trial-{trial:05d}.safetensors"
 
 
-def preload(target: Target) -> tuple[Task, Splits] | None:
-    """What workers can share, loaded once before they are forked: a built-in task and its data, on the host.
+def preload(target: Target, memory: int | None) -> Preloaded | None:
+    """What workers share, made before they are forked: a built-in task and its data, on the host.
 
-    A user's own task is loaded in each worker: its code may start threads, which a fork would lose.
+    A user's own task is loaded in the workers: its code may start threads, which a fork would lose. They
+    share its data through `memory`, a descriptor, where there is one.
     """
     # One thread, so that no pool of threads exists when workers are forked.
     torch.set_num_threads(1)
     preload_tracing(target.compile)
     if target.reference not in TASKS:
-        return None
+        return None if memory is None else SharedData(memory)
     try:
         task = load_task(target.reference, target.options, Path(target.base))
         return task, load_splits(task, target.split_seed, torch.device("cpu"))
@@ -51,82 +57,153 @@ def preload(target: Target) -> tuple[Task, Splits] | None:
 
 
 class LanesRunner:
-    """Trials as lanes; each structure has a program of its own, and all programs share `lanes` lanes."""
+    """Trials as lanes; each structure has a program of its own, and all programs share the lanes."""
 
-    def __init__(self, target: Target, lanes: int, loaded: tuple[Task, Splits] | None = None) -> None:
+    def __init__(self, target: Target, lanes: int | None, loaded: Preloaded | None = None) -> None:
         if target.threads:
             torch.set_num_threads(target.threads)
-        self.target, self.lanes = target, lanes
-        try:
-            self.device = torch.device(target.device) if target.device else default_device()
-            torch.zeros(1, device=self.device)
-        except (RuntimeError, AssertionError) as error:
-            raise UsageError(
-                f"device={target.device!r} cannot be used: {str(error).splitlines()[0]}"
-            ) from error
+        self.target = target
+        self.device = device_of(target.device)
+        self._lanes = lanes  # None: not measured yet
         self._task: Task | None = None
         self._splits: Splits | None = None
-        if loaded is not None:
+        self._shared = loaded if isinstance(loaded, SharedData) else None
+        if isinstance(loaded, tuple):
             self._task, self._splits = loaded[0], to_device(loaded[1], self.device)
         self._drives: dict[object, Drive] = {}
+        self._turns: deque[object] = deque()  # keys of programs, the one that is run next first
         self._where: dict[int, Drive] = {}
-        self._ended: list[TrialFinished] = []
-        self._compiler = Compiler(
-            target.compile,
-            Origin(target.reference, dict(target.options), target.base, target.split_seed),
-            target.expected_steps,
-        )
+        self._waiting: deque[TrialSpec] = deque()  # trials that found no lane in their program
+        self._said: list[TrialFinished | Noticed] = []
+        self._busy_seconds = self._all_seconds = 0.0
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            self._compiler = Compiler(
+                target.compile,
+                Origin(target.reference, dict(target.options), target.base, target.split_seed),
+                target.expected_steps,
+                notice=lambda line: self._notice("compile", line),
+            )
+        for warning in warned:
+            self._notice("compile", str(warning.message))
+
+    def _notice(self, topic: str, text: str) -> None:
+        self._said.append(Noticed(topic, text, time.time()))
 
     def _load(self) -> tuple[Task, Splits]:
         if self._task is None or self._splits is None:
-            self._task = load_task(self.target.reference, self.target.options, Path(self.target.base))
-            self._splits = load_splits(self._task, self.target.split_seed, self.device)
+            task = load_task(self.target.reference, self.target.options, Path(self.target.base))
+            if self._shared is None:
+                self._splits = load_splits(task, self.target.split_seed, self.device)
+            else:
+                loaded = self._shared.load(task, self.target.split_seed)
+                self._splits = to_device(loaded.splits, self.device)
+                if loaded.problem:
+                    self._notice("data", f"each worker has its own copy of the data: {loaded.problem}")
+            self._task = task
         return self._task, self._splits
 
     def check(self, configs: Sequence[Config]) -> tuple[str, ...]:
-        """Names of the metrics; see `Runner.check`."""
+        """Names of the metrics, the lanes measured; see `Runner.check`."""
         try:
             task, splits = self._load()
-            return check(task, splits, configs, self.device)
+            names = check(task, splits, configs, self.device)
+            if self._lanes is None:
+                self._measure(configs)
         except UsageError:
             raise
         # The user's own code runs here: whatever it raises is told as one line with its place.
         except Exception as error:
-            raise UsageError(_one_line(self.target.reference, error)) from error
+            raise UsageError(one_line(self.target.reference, error)) from error
+        return names
+
+    def _measure(self, configs: Sequence[Config]) -> None:
+        """Find out how many lanes train the most trial-steps a second, as far as the study can fill them."""
+        # Only here, and only where nobody said how many.
+        from trials.capacity import lanes_for
+
+        task, splits = self._load()
+        program = build(task, splits, recipe(task, configs[0]), self.device, notice=lambda line: None)
+        may_compile = self.target.compile != "never"
+        self._lanes = lanes_for(program, configs[0], self.target.most_lanes, may_compile)
+        self._notice("capacity", f"{self._lanes} lanes for each worker, measured on {self.device}")
+
+    def resize(self, lanes: int) -> None:
+        """Have so many lanes, as another worker measured them; before the first trial."""
+        self._lanes = lanes
+
+    def _now(self) -> int:
+        """Lanes that there are now: fewer where the programs had to be made smaller."""
+        if self._lanes is None:
+            return 1  # enough for a first trial, which then has them measured
+        held = sum(drive.room() + len(drive) for drive in self._drives.values())
+        return min(self._lanes, held) if self._drives else self._lanes
 
     def free(self) -> int:
         """Lanes without a trial."""
-        return self.lanes - len(self._where)
+        return max(0, self._now() - len(self._where) - len(self._waiting))
 
     def busy(self) -> tuple[int, int]:
         """(training, all)."""
-        return len(self._where), self.lanes
+        return len(self._where), self._now()
+
+    def busy_seconds(self) -> tuple[float, float]:
+        """(with a trial, all); see `Runner.busy_seconds`."""
+        return self._busy_seconds, self._all_seconds
 
     def start(self, specs: Sequence[TrialSpec]) -> None:
         """Give each trial a lane; one that cannot begin has failed."""
         for spec in specs:
             try:
+                if self._lanes is None:
+                    self._measure([spec.config])
                 drive = self._drive(spec)
+                if drive.room() < 1:
+                    self._waiting.append(spec)
+                    continue
                 drive.admit(spec, self._parent(spec, drive.lanes.program))
                 self._where[spec.trial] = drive
-            except Exception:  # noqa: BLE001 - the worker boundary: a trial that raises is a failed trial
-                self._finish(spec.trial, "failed", error=traceback.format_exc())
+            except Exception as error:  # noqa: BLE001 - the worker boundary: a trial that raises is a failed trial
+                self._break(spec.trial, error)
+
+    def take_back(self) -> tuple[int, ...]:
+        """Trials that found no lane; they are forgotten here."""
+        back = tuple(spec.trial for spec in self._waiting)
+        self._waiting.clear()
+        return back
 
     def _drive(self, spec: TrialSpec) -> Drive:
         task, splits = self._load()
         parts = recipe(task, spec.config)
         if parts.key not in self._drives:
             self._forget_idle()
-            program = build(task, splits, parts, self.device)
-            self._drives[parts.key] = Drive(
-                Lanes(program, self.lanes, self._compiler), self.target.tick, metric=self.target.metric
+            program = build(
+                task, splits, parts, self.device, notice=lambda line: self._notice("unmapped", line)
             )
+            self._drives[parts.key] = Drive(
+                self._lanes_of(program), self.target.tick, metric=self.target.metric
+            )
+            self._turns.append(parts.key)
         return self._drives[parts.key]
+
+    def _lanes_of(self, program: Program) -> Lanes:
+        """As many lanes of the program as there are, or as fit: measured was another program."""
+        lanes = self._lanes or 1
+        while True:
+            try:
+                return Lanes(program, lanes, self._compiler)
+            # Running out of memory has a class of its own on some devices only.
+            except Exception as error:
+                if lanes == 1 or not is_out_of_memory(error):
+                    raise
+            lanes //= 2
+            self._notice("out_of_memory", f"a program has {lanes} lanes: more do not fit on {self.device}")
 
     def _forget_idle(self) -> None:
         """Let go of programs without a trial, oldest first, so that a study of many structures fits."""
         idle = [key for key, drive in self._drives.items() if not len(drive)]
         for key in idle[: max(0, len(self._drives) - _PROGRAMS + 1)]:
+            self._turns.remove(key)
             self._compiler.forget(self._drives.pop(key).lanes.program)
 
     def _parent(self, spec: TrialSpec, program: Program) -> Row | None:
@@ -143,38 +220,72 @@ class LanesRunner:
             if drive is not None:
                 drive.stop(trial)
                 self._finish(trial, "stopped")
+        for spec in [spec for spec in self._waiting if spec.trial in trials]:
+            self._waiting.remove(spec)
+            self._finish(spec.trial, "stopped")
 
     def _finish(self, trial: int, outcome: Outcome, error: str = "", row: str = "") -> None:
         self._where.pop(trial, None)
-        self._ended.append(TrialFinished(trial, outcome, time.time(), error, row))
+        self._said.append(TrialFinished(trial, outcome, time.time(), error, row))
 
-    def poll(self, timeout: float) -> list[TrialReported | TrialFinished]:
-        """Run one tick of every program; it takes as long as it takes, whatever the timeout."""
-        events: list[TrialReported | TrialFinished] = []
-        for drive in list(self._drives.values()):
-            if not len(drive):
-                continue
-            trials = list(drive.lanes.trials)
-            try:
-                said = drive.tick()
-            except Exception:  # noqa: BLE001 - the worker boundary
-                # The lanes share one computation, so what raised concerns all of them; those that ended in
-                # this very tick too, as nobody has heard of it.
-                error = traceback.format_exc()
-                for trial in trials:
-                    if trial in drive:
-                        drive.stop(trial)
-                    self._finish(trial, "failed", error=error)
-                continue
-            for one in said:
-                if isinstance(one, Report):
-                    events.append(TrialReported(one, time.time()))
-                elif isinstance(one, Ended):
-                    self._end(one)
-                    events.extend(self._drain())
-        events.extend(self._drain())
-        if not events and not self._where:
+    def _break(self, trial: int, error: Exception) -> None:
+        """End a trial whose code has just raised this."""
+        outcome: Outcome = "out_of_memory" if is_out_of_memory(error) else "failed"
+        self._finish(trial, outcome, error=traceback.format_exc())
+
+    def poll(self, timeout: float) -> list[Heard]:
+        """Run the program whose turn it is for a tick; it takes as long as it takes, whatever the timeout.
+
+        One program alone, so that a lane that comes free has a trial again before the next tick.
+        """
+        self._readmit()
+        events: list[Heard] = [*self._drain()]
+        for _ in range(len(self._turns)):
+            drive = self._drives[self._turns[0]]
+            self._turns.rotate(-1)
+            if len(drive):
+                return [*events, *self._tick(drive)]
+        if not events:
             time.sleep(min(timeout, 0.01))
+        return events
+
+    def _readmit(self) -> None:
+        """Try again to give waiting trials a lane."""
+        waiting = list(self._waiting)
+        self._waiting.clear()
+        self.start(waiting)
+
+    def _tick(self, drive: Drive) -> list[Heard]:
+        trials = [trial for trial, where in self._where.items() if where is drive]
+        lanes, running, began = self._now(), len(self._where), time.perf_counter()
+        events: list[Heard] = []
+        try:
+            said = drive.tick()
+        except Exception as error:  # noqa: BLE001 - the worker boundary
+            # The lanes share one computation, so what raised concerns all of them; those that ended in
+            # this very tick too, as nobody has heard of it.
+            for trial in trials:
+                if trial in drive:
+                    drive.stop(trial)
+                self._break(trial, error)
+            said = []
+        seconds = time.perf_counter() - began
+        # While lanes are being taken away, more trials are under way than there are lanes.
+        self._busy_seconds += min(running, lanes) * seconds
+        self._all_seconds += lanes * seconds
+        for one in said:
+            match one:
+                case Report():
+                    events.append(TrialReported(one, time.time()))
+                case Reduced():
+                    wait = f", {len(one.parked)} trials wait on the host" if one.parked else ""
+                    line = f"memory ran out: {one.lanes} lanes from now on{wait} ({one.reason})"
+                    self._notice("out_of_memory", line)
+                case Ended():
+                    self._end(one)
+            events.extend(self._drain())
+        events.extend(self._drain())
+        time.sleep(self._compiler.courtesy(seconds))
         return events
 
     def _end(self, ended: Ended) -> None:
@@ -186,12 +297,12 @@ class LanesRunner:
             except OSError as error:
                 self._finish(ended.trial, "failed", error=f"the row could not be saved: {error}")
                 return
-        outcome: Outcome = "diverged" if ended.outcome == "diverged" else "completed"
-        self._finish(ended.trial, outcome, error=ended.reason, row=name)
+        outcomes: dict[str, Outcome] = {"diverged": "diverged", "out_of_memory": "out_of_memory"}
+        self._finish(ended.trial, outcomes.get(ended.outcome, "completed"), error=ended.reason, row=name)
 
-    def _drain(self) -> list[TrialFinished]:
-        ended, self._ended = self._ended, []
-        return ended
+    def _drain(self) -> list[TrialFinished | Noticed]:
+        said, self._said = self._said, []
+        return said
 
     def test(self, spec: TrialSpec, row: str) -> Mapping[str, float]:
         """Metrics of a saved row on the test split; see `Runner.test`."""
@@ -199,13 +310,13 @@ class LanesRunner:
             return self._test(spec, row)
         # The user's own code runs here too.
         except Exception as error:
-            raise UsageError(_one_line(self.target.reference, error)) from error
+            raise UsageError(one_line(self.target.reference, error)) from error
 
     def _test(self, spec: TrialSpec, row: str) -> Mapping[str, float]:
         task, splits = self._load()
         if not splits.test or not row:
             return {}
-        program = build(task, splits, recipe(task, spec.config), self.device)
+        program = build(task, splits, recipe(task, spec.config), self.device, notice=lambda line: None)
         saved = Row.load(Path(self.target.folder) / row)
         block = program.block(1)
         block.weights[0].copy_(saved.weights)
@@ -218,27 +329,6 @@ class LanesRunner:
         """Drop everything; trials that were running have no end."""
         self._compiler.close()
         self._drives.clear()
+        self._turns.clear()
         self._where.clear()
-
-
-def _one_line(reference: str, error: Exception) -> str:
-    """What went wrong in the user's code, and where."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if "/site-packages/" not in frame.filename]
-    place = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
-    kind = "" if isinstance(error, (ValueError, TypeError)) else f"{type(error).__name__}: "
-    text = str(error).strip() or type(error).__name__
-    if "random operation" in text and "vmap" in text:
-        kind = ""
-        text = (
-            "something in it draws random numbers of its own, which cannot follow a lane: use "
-            "trials.noise.uniform and trials.noise.Dropout, and set the dropout of ready-made layers to 0"
-        )
-    missing = re.search(r"Batching rule not implemented for (aten::\w+)", text)
-    if missing:
-        kind = ""
-        text = (
-            f"{missing[1]} has no form for several lanes at once: replace that layer, "
-            "or search a function that trains the model itself"
-        )
-    return f"task {reference!r}: {kind}{text}{place}"
+        self._waiting.clear()

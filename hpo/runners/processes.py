@@ -1,4 +1,4 @@
-"""Local processes, each a lanes or inline runner of its own, so that every core is used.
+"""Local processes, each a lanes or inline runner of its own, so that every core and every device is used.
 
 A worker knows nothing of the search: it is sent specs and trials to stop, and sends events. Workers are
 forked by a nursery that imports torch once for all of them (`hpo.runners.worker`).
@@ -12,7 +12,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from multiprocessing.connection import Connection, wait
@@ -20,8 +19,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from hpo.errors import RunnerError, UsageError
-from hpo.events import TrialFinished, TrialReported
-from hpo.runners.base import Target
+from hpo.events import TrialFinished
+from hpo.runners.base import Heard, Target, Word
+from hpo.runners.placing import cuda_devices, devices, placed, structure
+from trials.names import TASKS
 from trials.spec import Config, TrialSpec
 
 _DEATHS = 3  # workers that may die in a row without a trial ending in between
@@ -31,14 +32,15 @@ _PATIENCE = 10.0  # seconds that a worker may take to close, or a nursery to say
 class _Nursery:
     """The process that forks workers, and what it says of their ends."""
 
-    def __init__(self, kind: str, target: Target, lanes: int, count: int) -> None:
-        pairs = [socket.socketpair() for _ in range(count)]
+    def __init__(self, target: Target, lanes: int | None, devices: Sequence[str], memory: int | None) -> None:
+        pairs = [socket.socketpair() for _ in devices]
         self._status, status = os.pipe()
         theirs = [pair[1].detach() for pair in pairs]
+        shared = [] if memory is None else [memory]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "hpo.runners.worker"],
             stdin=subprocess.PIPE,
-            pass_fds=[*theirs, status],
+            pass_fds=[*theirs, status, *shared],
             # The package is found as it was found here, from whatever folder the search is run.
             # Ctrl-C is for the search to understand.
             process_group=0,
@@ -49,8 +51,10 @@ class _Nursery:
         request = {
             "descriptors": theirs,
             "status": status,
-            "kind": kind,
+            "memory": memory,
+            "kind": target.kind,
             "target": dataclasses.asdict(target),
+            "devices": list(devices),
             "lanes": lanes,
         }
         assert self.process.stdin is not None
@@ -80,9 +84,13 @@ class _Nursery:
         try:
             self.process.wait(_PATIENCE)
         except subprocess.TimeoutExpired:
-            # The whole group: the workers are children of the nursery, and they are what does not end.
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
+            # It ends the workers, which are what does not end by itself, and whatever they have started.
+            self.process.terminate()
+            try:
+                self.process.wait(_PATIENCE)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
         if self._status >= 0:
             os.close(self._status)
             self._status = -1
@@ -101,48 +109,56 @@ def _in_words(code: int) -> str:
 class _Worker:
     nursery: _Nursery
     number: int  # within its nursery
-    lanes: int
-    trials: dict[int, tuple[Any, ...]] = dataclasses.field(default_factory=dict[int, tuple[Any, ...]])
+    device: str
+    lanes: int | None  # as it said last; None: not measured yet
+    trials: dict[int, TrialSpec] = dataclasses.field(default_factory=dict[int, TrialSpec])
+    busy_seconds: tuple[float, float] = (0.0, 0.0)  # of its lanes, as it said last
+    idle_since: float | None = None  # None: it has trials, or the study has none yet
 
     @property
     def connection(self) -> "Connection[Any, Any]":
         return self.nursery.connections[self.number]
 
     def free(self) -> int:
-        return self.lanes - len(self.trials)
-
-
-def structure(config: Config) -> tuple[Any, ...]:
-    """What of a config is likely to pick the program: all but floats. Only used to place trials together."""
-    return tuple(
-        sorted(
-            (name, str(value))
-            for name, value in config.items()
-            if not isinstance(value, float) and name != "schedule"
-        )
-    )
+        """How many more trials it takes; a first one has the lanes measured where that was not done."""
+        return max(0, (1 if self.lanes is None else self.lanes) - len(self.trials))
 
 
 class ProcessesRunner:
-    """`workers` processes of `lanes` lanes each."""
+    """`workers` processes of `lanes` lanes each; None: as many as are measured to be best."""
 
-    def __init__(self, target: Target, lanes: int, workers: int) -> None:
-        self.lanes, self.workers = lanes, workers
+    def __init__(self, target: Target, lanes: int | None, workers: int) -> None:
+        self.workers = workers
+        self._lanes = lanes  # of a new worker
         self._target = replace(
             target,
             threads=target.threads or max(1, (os.cpu_count() or 1) // workers),
             expected_steps=target.expected_steps // workers,
         )
+        self._memory = self._shared_memory()
         self._nurseries: list[_Nursery] = []
-        self._workers = self._hatch(workers)
+        present = cuda_devices() if target.kind == "lanes" else 0
+        self._workers = self._hatch(devices(target.device, workers, present))
+        self._waiting: list[TrialSpec] = []  # given back by a worker that had no lane for them
+        self._idle_seconds = 0.0  # lane-seconds of workers without a trial
+        self._dead_seconds = (0.0, 0.0)  # lane-seconds of workers that have died
+        self._last_end = 0.0  # when the last trial ended, at first when the first began; 0: none has
+        self._stopping: set[int] = set()  # trials that a worker was told to stop
         self._deaths = 0
-        self._events: list[TrialReported | TrialFinished] = []
+        self._events: list[Heard] = []
         self._closed = False
 
-    def _hatch(self, count: int) -> list[_Worker]:
-        nursery = _Nursery(self._target.kind, self._target, self.lanes, count)
+    def _shared_memory(self) -> int | None:
+        """A file in memory for the data of a user's task; built-in data is shared by forking."""
+        is_wanted = self._target.kind == "lanes" and self._target.reference not in TASKS and self.workers > 1
+        # Not on every system; workers then load the data themselves.
+        create = getattr(os, "memfd_create", None)
+        return cast(int, create("hpo-data")) if is_wanted and create is not None else None
+
+    def _hatch(self, devices: Sequence[str]) -> list[_Worker]:
+        nursery = _Nursery(self._target, self._lanes, devices, self._memory)
         self._nurseries.append(nursery)
-        return [_Worker(nursery, number, self.lanes) for number in range(count)]
+        return [_Worker(nursery, number, device, self._lanes) for number, device in enumerate(devices)]
 
     def _ask(self, verb: str, *arguments: Any) -> Any:
         """Ask the first worker something and wait for the answer."""
@@ -150,20 +166,26 @@ class ProcessesRunner:
         try:
             worker.connection.send((verb, *arguments))
             while True:
-                kind, value = worker.connection.recv()
-                if kind == "events":
-                    self._take(worker, value)
-                elif kind == "error":
-                    raise UsageError(value)
-                else:
-                    return value
+                word = cast(Word, worker.connection.recv())
+                if word.kind == "error":
+                    raise UsageError(word.value)
+                self._take(worker, word)
+                if word.kind == "answer":
+                    return word.value
         except (EOFError, ConnectionResetError, BrokenPipeError) as error:
             said = worker.nursery.end_of(worker.number)
             raise RunnerError(f"a worker process died while it was asked to {verb}: {said}") from error
 
     def check(self, configs: Sequence[Config]) -> tuple[str, ...]:
-        """Names of the metrics; see `Runner.check`."""
-        return cast(tuple[str, ...], self._ask("check", [dict(config) for config in configs]))
+        """Names of the metrics, the lanes measured; see `Runner.check`."""
+        names = cast(tuple[str, ...], self._ask("check", [dict(config) for config in configs]))
+        if self._lanes is None:
+            self._lanes = self._workers[0].lanes
+            for worker in self._workers[1:]:
+                # All alike: measured again, with the others training beside it, it might be another number.
+                worker.lanes = self._lanes
+                self._send(worker, "resize", self._lanes)
+        return names
 
     def test(self, spec: TrialSpec, row: str) -> Mapping[str, float]:
         """Metrics on the test split; see `Runner.test`."""
@@ -171,40 +193,59 @@ class ProcessesRunner:
 
     def free(self) -> int:
         """Lanes without a trial, over all workers."""
-        return sum(worker.free() for worker in self._workers)
+        return max(0, sum(worker.free() for worker in self._workers) - len(self._waiting))
 
     def busy(self) -> tuple[int, int]:
         """(training, all)."""
-        return sum(len(worker.trials) for worker in self._workers), self.lanes * self.workers
+        lanes = sum(1 if worker.lanes is None else worker.lanes for worker in self._workers)
+        return sum(len(worker.trials) for worker in self._workers), lanes
+
+    def busy_seconds(self) -> tuple[float, float]:
+        """(with a trial, all); see `Runner.busy_seconds`."""
+        counts = [self._dead_seconds, *(worker.busy_seconds for worker in self._workers)]
+        now = time.monotonic() if self.busy()[0] else self._last_end
+        # Workers that wait at the end, while others train what is left.
+        idle = self._idle_seconds + sum(self._idle(worker, now) for worker in self._workers)
+        return sum(busy for busy, _ in counts), sum(every for _, every in counts) + idle
+
+    def _idle(self, worker: _Worker, now: float) -> float:
+        """Lane-seconds that it has been without any trial by now."""
+        return 0.0 if worker.idle_since is None else (worker.lanes or 1) * max(0.0, now - worker.idle_since)
 
     def start(self, specs: Sequence[TrialSpec]) -> None:
         """Place trials: evenly, and equal structures together."""
-        shares: dict[int, list[TrialSpec]] = {number: [] for number in range(self.workers)}
-        even = -(-(len(specs) + self.busy()[0]) // self.workers)
-        common = Counter(structure(spec.config) for spec in specs)
-        # The most common structure first, so that it finds a worker with room for all of it.
-        for spec in sorted(specs, key=lambda one: (-common[structure(one.config)], structure(one.config))):
-            kind = structure(spec.config)
-
-            def preference(number: int, kind: tuple[Any, ...] = kind) -> tuple[bool, bool, int]:
-                worker = self._workers[number]
-                # An even load comes first: a lane too many on one core costs more than one more program.
-                room = len(worker.trials) < even
-                return worker.free() > 0, room and kind in worker.trials.values(), worker.free()
-
-            number = max(range(self.workers), key=preference)
-            self._workers[number].trials[spec.trial] = kind
-            shares[number].append(spec)
-        for number, share in shares.items():
+        now = time.monotonic()
+        if specs and not self._last_end:
+            # The first trials of all: from now on a worker without one is idle.
+            self._last_end = now
+            for worker in self._workers:
+                worker.idle_since = now
+        running = [[structure(spec.config) for spec in worker.trials.values()] for worker in self._workers]
+        places = placed(
+            [structure(spec.config) for spec in specs], running, [worker.free() for worker in self._workers]
+        )
+        for number, worker in enumerate(list(self._workers)):
+            share = [spec for spec, place in zip(specs, places, strict=True) if place == number]
             if share:
-                self._send(self._workers[number], "start", sorted(share, key=lambda spec: spec.trial))
+                worker.trials.update((spec.trial, spec) for spec in share)
+                self._idle_seconds += self._idle(worker, now)
+                worker.idle_since = None
+                self._send(worker, "start", share)
+        self._waiting.extend(spec for spec, place in zip(specs, places, strict=True) if place is None)
 
     def stop(self, trials: Collection[int]) -> None:
         """Tell the workers that have these trials."""
         for worker in list(self._workers):
             here = [trial for trial in trials if trial in worker.trials]
             if here:
+                self._stopping.update(here)
                 self._send(worker, "stop", here)
+        self._end_waiting(trials)
+
+    def _end_waiting(self, trials: Collection[int]) -> None:
+        for spec in [spec for spec in self._waiting if spec.trial in trials]:
+            self._waiting.remove(spec)
+            self._events.append(TrialFinished(spec.trial, "stopped", time.time()))
 
     def _send(self, worker: _Worker, *message: Any) -> None:
         try:
@@ -212,27 +253,37 @@ class ProcessesRunner:
         except (BrokenPipeError, ConnectionResetError):
             self._bury(worker)
 
-    def poll(self, timeout: float) -> list[TrialReported | TrialFinished]:
+    def poll(self, timeout: float) -> list[Heard]:
         """What workers said, waiting up to `timeout` seconds for the first word."""
         ready = wait([worker.connection for worker in self._workers], 0 if self._events else timeout)
         for worker in [worker for worker in self._workers if worker.connection in ready]:
             try:
                 while worker.connection.poll(0):
-                    kind, value = worker.connection.recv()
-                    if kind == "error":
-                        raise RunnerError(f"a worker could not begin: {value}")
-                    self._take(worker, value)
+                    word = cast(Word, worker.connection.recv())
+                    if word.kind == "error":
+                        raise RunnerError(f"a worker could not begin: {word.value}")
+                    self._take(worker, word)
             except (EOFError, OSError):
                 self._bury(worker)
+        if self._waiting and any(worker.free() for worker in self._workers):
+            again, self._waiting = self._waiting, []
+            self.start(again)
         events, self._events = self._events, []
         return events
 
-    def _take(self, worker: _Worker, events: list[TrialReported | TrialFinished]) -> None:
-        for event in events:
+    def _take(self, worker: _Worker, word: Word) -> None:
+        worker.lanes, worker.busy_seconds = word.lanes, word.busy_seconds
+        self._waiting.extend(worker.trials.pop(trial) for trial in word.returned if trial in worker.trials)
+        # An order to stop may have crossed the trial on its way back.
+        self._end_waiting(self._stopping)
+        for event in word.value if word.kind == "events" else ():
             if isinstance(event, TrialFinished):
                 worker.trials.pop(event.trial, None)
-                self._deaths = 0
+                self._stopping.discard(event.trial)
+                self._deaths, self._last_end = 0, time.monotonic()
             self._events.append(event)
+        if not worker.trials and worker.idle_since is None and self._last_end:
+            worker.idle_since = time.monotonic()
 
     def _bury(self, worker: _Worker) -> None:
         """A dead worker's trials have failed; another takes its place."""
@@ -241,9 +292,9 @@ class ProcessesRunner:
         try:
             # What it said before it died still counts.
             while worker.connection.poll(0):
-                kind, value = worker.connection.recv()
-                if kind == "events":
-                    self._take(worker, value)
+                word = cast(Word, worker.connection.recv())
+                if word.kind == "events":
+                    self._take(worker, word)
         except (EOFError, OSError):
             pass
         said = worker.nursery.end_of(worker.number)
@@ -251,10 +302,15 @@ class ProcessesRunner:
             error = f"the worker process died: {said}"
             self._events.append(TrialFinished(trial, "failed", time.time(), error))
         worker.connection.close()
+        self._last_end = time.monotonic()
         self._deaths += 1
         if self._deaths > _DEATHS:
             raise RunnerError(f"{self._deaths} workers died without ending a trial, the last: {said}")
-        self._workers[self._workers.index(worker)] = self._hatch(1)[0]
+        before, now = self._dead_seconds, worker.busy_seconds
+        self._dead_seconds = before[0] + now[0], before[1] + now[1]
+        (successor,) = self._hatch([worker.device])
+        successor.idle_since = time.monotonic() if self._last_end else None
+        self._workers[self._workers.index(worker)] = successor
 
     def close(self) -> None:
         """End all workers; safe to call twice."""
@@ -271,3 +327,6 @@ class ProcessesRunner:
                 worker.connection.close()
         for nursery in self._nurseries:
             nursery.close()
+        if self._memory is not None:
+            os.close(self._memory)
+            self._memory = None

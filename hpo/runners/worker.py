@@ -3,8 +3,11 @@
 `python -m hpo.runners.worker` is a nursery: it imports torch once, forks one worker for each connection it
 was given, and tells how each ended. It is asked by JSON on standard input. Should the search process
 vanish, every worker finds its connection closed and ends.
+
+A worker is the head of a process group: what it has started (a compilation) ends with it, however it ends.
 """
 
+import contextlib
 import importlib
 import json
 import os
@@ -14,16 +17,26 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Iterable
+from dataclasses import replace
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, Literal, Protocol
 
 from hpo.errors import HpoError
-from hpo.runners.base import Runner, Target
+from hpo.runners.base import Runner, Target, Word
 
 _GRACE = 5.0  # seconds that workers have to end by themselves when the search is gone
 
 
-def local(kind: str, target: Target, lanes: int, loaded: Any = None) -> Runner:
+class Local(Runner, Protocol):
+    """A runner of one process."""
+
+    def take_back(self) -> tuple[int, ...]:
+        """Trials that found no lane; they are forgotten here."""
+        ...
+
+
+def local(kind: str, target: Target, lanes: int | None, loaded: Any = None) -> Local:
     """The runner that a worker is."""
     if kind == "inline":
         from hpo.runners.inline import InlineRunner
@@ -35,19 +48,20 @@ def local(kind: str, target: Target, lanes: int, loaded: Any = None) -> Runner:
 
 
 def serve(
-    connection: "Connection[Any, Any]", kind: str, target: Target, lanes: int, loaded: Any = None
+    connection: "Connection[Any, Any]", kind: str, target: Target, lanes: int | None, loaded: Any = None
 ) -> None:
     """Obey messages and train in between, until told to close or the search is gone.
 
-    Messages are (verb, *arguments) of `Runner`; answers are ("events", …), ("answer", …) or ("error", text).
+    Messages are (verb, *arguments) of a runner; what is said is a `Word`.
     """
-    runner: Runner | None = None
+    runner: Local | None = None
     try:
         try:
             runner = local(kind, target, lanes, loaded)
         except HpoError as error:
-            connection.send(("error", str(error)))
+            connection.send(Word("error", str(error)))
             return
+        told = 0  # lanes that the search knows of
         while True:
             while connection.poll(0 if runner.busy()[0] else None):
                 verb, *arguments = connection.recv()
@@ -55,16 +69,19 @@ def serve(
                     return
                 if verb in ("check", "test"):
                     try:
-                        connection.send(("answer", getattr(runner, verb)(*arguments)))
+                        connection.send(_word(runner, "answer", getattr(runner, verb)(*arguments)))
+                        told = runner.busy()[1]
                     except HpoError as error:
-                        connection.send(("error", str(error)))
+                        connection.send(Word("error", str(error)))
                 else:
                     getattr(runner, verb)(*arguments)
                     # Even a trial that cannot begin, or was stopped, has an end to tell of.
                     break
+            returned = runner.take_back()
             events = runner.poll(0.0)
-            if events:
-                connection.send(("events", events))
+            if events or returned or runner.busy()[1] != told:
+                connection.send(_word(runner, "events", events, returned))
+                told = runner.busy()[1]
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
     finally:
@@ -72,33 +89,46 @@ def serve(
             runner.close()
 
 
-def _end_with_the_search(status: int) -> None:
+def _word(
+    runner: Local, kind: Literal["events", "answer"], value: Any, returned: tuple[int, ...] = ()
+) -> Word:
+    return Word(kind, value, runner.busy()[1], runner.busy_seconds(), returned)
+
+
+def _kill(groups: Iterable[int]) -> None:
+    """End process groups of workers, as far as they are there."""
+    for group in groups:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(group, signal.SIGKILL)
+
+
+def _end_with_the_search(status: int, numbers: dict[int, int]) -> None:
     """When the search has vanished, end what does not notice by itself: an objective in a long call."""
     poller = select.poll()
     poller.register(status, 0)
     poller.poll()  # returns when the other end of the pipe is closed
     time.sleep(_GRACE)
-    # This process is the head of a group of its own, so this reaches the workers and nobody else.
-    if os.getpgrp() == os.getpid():
-        os.killpg(0, signal.SIGKILL)
+    _kill(list(numbers))
 
 
 def _nursery() -> None:
     request = json.loads(sys.stdin.readline())
     target = Target(**request["target"])
-    loaded = importlib.import_module(f"hpo.runners.{request['kind']}").preload(target)
+    loaded = importlib.import_module(f"hpo.runners.{request['kind']}").preload(target, request["memory"])
     descriptors: list[int] = request["descriptors"]
     status: int = request["status"]
-    numbers: dict[int, int] = {}
+    numbers: dict[int, int] = {}  # process, and group of processes -> worker
     for number, descriptor in enumerate(descriptors):
         child = os.fork()
         if child == 0:
             code = 1
             try:
+                os.setpgid(0, 0)
+                own = replace(target, device=request["devices"][number])
                 for other in [*descriptors, status]:
                     if other != descriptor:
                         os.close(other)
-                serve(Connection(descriptor), request["kind"], target, request["lanes"], loaded)
+                serve(Connection(descriptor), request["kind"], own, request["lanes"], loaded)
                 code = 0
             except BaseException:  # noqa: BLE001 - the last frame of a forked process: say why, leave nothing behind
                 traceback.print_exc()
@@ -106,13 +136,23 @@ def _nursery() -> None:
                 sys.stdout.flush()
                 sys.stderr.flush()
                 os._exit(code)
+        # Here too, as nobody knows which of the two comes first.
+        with contextlib.suppress(OSError):
+            os.setpgid(child, child)
         numbers[child] = number
     for descriptor in descriptors:
         os.close(descriptor)
-    threading.Thread(target=_end_with_the_search, args=(status,), daemon=True).start()
+    threading.Thread(target=_end_with_the_search, args=(status, numbers), daemon=True).start()
+
+    def end(number: int, frame: object) -> None:
+        _kill(list(numbers))
+
+    # The search asks for it where a worker does not end by itself. Only now, so that no worker inherits it.
+    signal.signal(signal.SIGTERM, end)
     while numbers:
         child, code = os.wait()
         if child in numbers:
+            _kill([child])
             line = f"{numbers.pop(child)} {os.waitstatus_to_exitcode(code)}\n"
             try:
                 os.write(status, line.encode())

@@ -112,7 +112,7 @@ def test_a_trial_without_the_metric_is_left_alone(name: str) -> None:
 
 
 @over_table
-@pytest.mark.parametrize("outcome", ["diverged", "failed"])
+@pytest.mark.parametrize("outcome", ["diverged", "failed", "out_of_memory"])
 def test_trials_that_ended_badly_do_not_end_others(name: str, outcome) -> None:
     events = played([("start", 0.0), ("report", 0.0)] + [("batch", 0.0)] * 10)
     ended = [TrialFinished(trial, outcome, 0.0) for trial in trials(events)[1:]]

@@ -1,6 +1,7 @@
 """The laws of a runner, over every entry of the table, with real trials, real processes and real signals."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -161,6 +162,23 @@ def test_a_trial_that_raises_fails_with_its_traceback_and_others_go_on(shared):
     assert set(reports) == {20, 22}
 
 
+def test_a_trial_without_memory_ends_as_out_of_memory_and_others_go_on(shared):
+    """It asks for more than any machine has, in the middle of a step."""
+    specs = [spec(GOOD, 25), spec({**GOOD, "huge": True}, 26), spec(GOOD, 27)]
+    reports, ends = run(shared, specs)
+    assert outcomes(ends) == {25: "completed", 26: "out_of_memory", 27: "completed"}
+    assert "memory" in ends[26].error
+    assert set(reports) == {25, 27}
+
+
+def test_busy_seconds_grow_with_trials_and_are_no_more_than_there_were(shared):
+    before = shared.busy_seconds()
+    run(shared, [spec(GOOD, trial, budget=40) for trial in (28, 29)])
+    busy, every = shared.busy_seconds()
+    assert busy > before[0]
+    assert every - before[1] >= busy - before[0]
+
+
 def test_a_trial_that_diverges_ends_as_diverged_and_others_go_on(shared):
     rates = {30: 0.01, 31: 1e30}
     specs = [spec({**GOOD, "optimizer": "sgd", "lr": lr}, trial, budget=40) for trial, lr in rates.items()]
@@ -315,8 +333,16 @@ def test_a_runner_that_cannot_be_is_refused(folder, name, lanes, workers, messag
 
 
 def test_a_device_that_cannot_be_used_is_refused(folder):
-    with pytest.raises(UsageError, match="device='meat' cannot be used"):
-        made("lanes", folder, device="meat")
+    for name in ("meat", "cude", "cuda:99", "cuda:", "cpu:7", "meta"):
+        with pytest.raises(UsageError, match=f"device='{name}' is not there: this machine has cpu"):
+            made("lanes", folder, device=name)
+
+
+def test_a_device_that_is_not_there_is_refused_by_processes_before_a_trial(folder):
+    runner = made("processes of lanes", folder, device="cuda:99")
+    with pytest.raises(UsageError, match="device='cuda:99' is not there"):
+        runner.check([GOOD])
+    runner.close()
 
 
 # -- lanes ---------------------------------------------------------------------------------------------------
@@ -344,6 +370,68 @@ def test_a_task_that_raises_while_it_runs_fails_its_trials_each_once(tmp_path):
     assert ends[0].outcome == ends[2].outcome == "failed"
     assert "OSError: the metrics cannot be read" in ends[0].error
     assert runner.free() == 3
+    runner.close()
+
+
+def test_a_trial_that_finds_no_lane_waits_for_one_or_is_given_back(tmp_path):
+    """A program may have fewer lanes than there are: memory was short, or it runs one trial at a time."""
+    runner = made("lanes", tmp_path)
+    runner.start([endless_trial(0)])
+    (drive,) = runner._drives.values()
+    drive.lanes.capacity = 1
+    runner.start([spec(GOOD, trial) for trial in (1, 2, 3)])
+    assert runner.free() == 0
+    assert runner.busy() == (1, 1)
+    runner.stop([3])
+    runner.stop([0])
+    _, ends = told(hear(runner, [0, 1, 2, 3]))
+    assert outcomes(ends) == {0: "stopped", 1: "completed", 2: "completed", 3: "stopped"}
+    runner.start([endless_trial(4), spec(GOOD, 5)])
+    assert runner.take_back() == (5,)
+    assert 5 not in runner._where
+    runner.close()
+
+
+def test_trials_that_a_worker_gives_back_are_run_when_there_is_a_lane(tmp_path):
+    runner = build("processes", target("lanes", tmp_path), 3, 2)
+    for worker in runner._workers:
+        runner._send(worker, "resize", 1)  # fewer than the search knows of
+    runner.start([spec(GOOD, trial, budget=30) for trial in range(6)])
+    _, ends = told(hear(runner, range(6)))
+    assert outcomes(ends) == dict.fromkeys(range(6), "completed")
+    assert runner.busy() == (0, 2)
+    runner.close()
+
+
+def test_a_trial_stopped_on_its_way_back_is_stopped(tmp_path):
+    runner = build("processes", target("lanes", tmp_path), 2, 1)
+    runner._send(runner._workers[0], "resize", 1)
+    runner.start([endless_trial(0), endless_trial(1)])
+    runner.stop([0, 1])
+    _, ends = told(hear(runner, [0, 1]))
+    assert outcomes(ends) == {0: "stopped", 1: "stopped"}
+    assert runner.busy()[0] == 0
+    runner.close()
+
+
+def test_a_worker_that_waits_while_another_trains_counts_as_idle(tmp_path):
+    runner = build("processes", target("lanes", tmp_path), 2, 2)
+    assert runner.busy_seconds() == (0.0, 0.0)
+    run(runner, [spec(GOOD, 0, budget=3000)])
+    busy, every = runner.busy_seconds()
+    # One of two lanes of one of two workers.
+    assert 0 < busy < 0.35 * every
+    runner.close()
+
+
+def test_programs_take_turns_tick_by_tick(tmp_path):
+    """So that a lane that comes free in one is filled before the others go round again."""
+    runner = made("lanes", tmp_path)
+    runner.start(
+        [endless_trial(0), spec({**GOOD, "batch_size": 4}, 1, budget=10**5, rungs=range(5, 10**5, 5))]
+    )
+    heard = [[event.report.trial for event in runner.poll(0)] for _ in range(4)]
+    assert heard == [[0], [1], [0], [1]]
     runner.close()
 
 
@@ -562,6 +650,10 @@ def children(pid):
     return found
 
 
+def parent(pid):
+    return int((Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[1])
+
+
 def is_running(pid):
     try:
         return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
@@ -640,6 +732,34 @@ def test_a_trial_that_kills_its_worker_again_and_again_ends_the_search_with_a_re
         go_on()
     assert 1 <= len(ends) < 9
     assert all(end.outcome == "failed" and "SIGKILL" in end.error for end in ends)
+    runner.close()
+
+
+@linux
+@pytest.mark.skipif(shutil.which("g++") is None, reason="compiles")
+def test_what_a_killed_worker_had_started_ends_with_it(tmp_path, monkeypatch):
+    """It waits for a compilation, which would go on for half a minute."""
+    monkeypatch.setenv("HPO_CACHE_DIR", str(tmp_path / "cache"))
+    runner = build("processes", target("lanes", tmp_path, compile="always"), 1, 1)
+    runner.start([endless_trial(0)])
+
+    def compiling():
+        words = {
+            pid: (Path("/proc") / str(pid) / "cmdline") for pid in children(runner._nurseries[0].process.pid)
+        }
+        return [
+            pid for pid, line in words.items() if line.exists() and b"trials.compiling" in line.read_bytes()
+        ]
+
+    until = time.monotonic() + MOST_SECONDS
+    while not (found := compiling()):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    nursery = runner._nurseries[0].process.pid
+    (worker,) = [pid for pid in children(nursery) if parent(pid) == nursery]
+    os.kill(worker, signal.SIGKILL)
+    assert outcomes(told(hear(runner, [0]))[1]) == {0: "failed"}
+    assert gone(found, 5)
     runner.close()
 
 

@@ -9,7 +9,7 @@ import pytest
 from dashboards.load import fold
 from dashboards.report import render, write
 from hpo.errors import JournalError
-from hpo.events import StudyFinished, TrialFinished, TrialReported, TrialStarted
+from hpo.events import Noticed, StudyFinished, TrialFinished, TrialReported, TrialStarted
 from tests import events_sample as sample
 from trials.spec import Report
 
@@ -96,6 +96,20 @@ def test_a_study_whose_trials_all_failed_says_why(tmp_path):
     assert "No trial has a result" in page.text
     assert "ValueError: <script>alert('trial')</script>" in page.text
     assert "5 more are in the journal" in page.text
+
+
+def test_notices_and_trials_without_memory_are_on_the_page(tmp_path):
+    events = [sample.start(1.0), Noticed("compile", f"no compiler {EVIL}", 2.0)]
+    events.append(TrialStarted(sample.spec(0, {"lr": 0.1}), 2.0))
+    events.append(TrialReported(Report(0, 50, 50, 0.1, {"val_loss": 0.5}), 3.0))
+    events.append(TrialFinished(0, "out_of_memory", 4.0, error="OutOfMemoryError: 4 GiB"))
+    page = Page(text := render(study_of(events, tmp_path)))
+    assert "no compiler </script>" in page.text
+    assert "img" not in page.elements
+    assert "1 out_of_memory" in page.text
+    assert "OutOfMemoryError: 4 GiB" in page.text
+    assert "--out_of_memory:" in text
+    assert 'id="notices"' not in render(study_of(sample.events(3), tmp_path))
 
 
 def test_nothing_from_elsewhere_becomes_part_of_the_page(tmp_path):

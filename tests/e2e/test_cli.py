@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import sqlite3
@@ -29,10 +30,10 @@ LANES = ("--set", "runner.name=lanes", "--set", "runner.compile=never", "--track
 FLAGS = {
     "search": {
         *("--trials", "--steps", "--seconds", "--sampler", "--pruner", "--lanes", "--workers", "--seed"),
-        *("--dir", "--name", "--tracking", "--dry-run", "--json", "--set", "--debug"),
+        *("--device", "--dir", "--name", "--tracking", "--dry-run", "--json", "--set", "--debug"),
     },
     "resume": {
-        *("--trials", "--seconds", "--lanes", "--workers", "--dir", "--tracking"),
+        *("--trials", "--seconds", "--lanes", "--workers", "--device", "--dir", "--tracking"),
         *("--json", "--set", "--debug"),
     },
     "list": {"--dir", "--json", "--debug"},
@@ -113,10 +114,15 @@ def test_a_dry_run_says_what_would_happen_and_writes_nothing(command, sample, tm
         "fixed      optimizer=sgd, batch_size=8",
         "trials     5 of 40 steps, reports at 10, 20, 30, 40",
         "search     sampler tpe, pruner asha, seed 7",
-        "runner     lanes: 1 workers of 8 lanes",
         "tracking   none",
     ):
         assert line in said.out.splitlines()
+    (lanes,) = re.findall(
+        r"^runner     lanes: 1 workers of (\d+) lanes \(measured\)$", said.out, re.MULTILINE
+    )
+    assert 1 <= int(lanes) <= 5
+    said = command("search", sample("Line"), "--dry-run", "--lanes", 3, *LANES)
+    assert "runner     lanes: 1 workers of 3 lanes" in said.out.splitlines()
     assert not list(tmp_path.iterdir())
 
 

@@ -233,8 +233,22 @@ WORDS = {
     ),
     "setting of an unknown key": (("search", "{curve}", "--set", "limits.trial=1"), "did you mean 'trials'?"),
     "device": (
-        ("search", f"{SAMPLE}:Line", "--set", "runner.device=toaster", "--set", "runner.name=lanes"),
-        "'toaster'",
+        ("search", f"{SAMPLE}:Line", "--device", "toaster", "--set", "runner.name=lanes"),
+        "device='toaster' is not there",
+        "this machine has cpu",
+    ),
+    "device of a worker": (
+        ("search", f"{SAMPLE}:Line", "--device", "cuda:99", "--workers", 2),
+        "device='cuda:99' is not there",
+        "this machine has cpu",
+    ),
+    "device of a function": (("search", "{curve}", "--device", "cpu"), "'cpu'", "a function"),
+    "lanes in words": (("search", "{curve}", "--lanes", "many"), "'--lanes'", "'many'", "auto"),
+    "half a lane": (("search", "{curve}", "--lanes", "1.5"), "'--lanes'", "'1.5'", "at least 1"),
+    "no lanes by a setting": (
+        ("search", "{curve}", "--set", "runner.lanes=0"),
+        "[runner] lanes = 0",
+        "'auto' or a whole number of at least 1",
     ),
     "study that is not there": (("show", "nothing"), "unknown study 'nothing'", "studies/"),
     "study with a name too long": (("resume", "n" * 300), "unknown study"),
@@ -350,9 +364,15 @@ def test_a_folder_that_is_no_study_is_not_written_to(command, tmp_path: Path) ->
 
 @pytest.mark.parametrize("words", READERS, ids=lambda words: words[0])
 def test_a_journal_of_a_newer_format_is_refused(words: tuple, command, study: Path, tmp_path: Path) -> None:
-    study.write_bytes(study.read_bytes().replace(b'"format":1', b'"format":2', 1))
+    study.write_bytes(study.read_bytes().replace(b'"format":2', b'"format":3', 1))
     assert_refused(
-        command, tmp_path, words, "journal.jsonl, line 1", "journal format 2", "format 1", "a newer version"
+        command,
+        tmp_path,
+        words,
+        "journal.jsonl, line 1",
+        "journal format 3",
+        "formats 1 and 2",
+        "a newer version",
     )
 
 

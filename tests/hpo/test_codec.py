@@ -1,3 +1,4 @@
+import hashlib
 import json
 import math
 
@@ -66,6 +67,23 @@ def test_a_study_that_started_carries_the_format():
     assert "format" not in json.loads(codec.encode(TrialStopped(0, 1, "", 0.0)))
 
 
+# As the first version wrote it.
+OLD = (
+    '{"event":"StudyStarted","format":1,"name":"digits","study":{"space":{"lr":{"low":0.0001,"high":0.1}}},'
+    '"seed":7,"versions":{"hpo":"0.1"},"source":"c6f0692","time":1.5}'
+)
+
+
+def test_a_line_of_the_first_format_is_read():
+    assert codec.decode(OLD) == STARTED
+    assert codec.decode(OLD.replace('"format":1', '"format":2')) == STARTED
+
+
+def test_a_study_is_called_the_same_by_the_version_that_began_it():
+    """What the first version called it, so that a tracking store finds its runs again."""
+    assert codec.identity(STARTED) == hashlib.blake2b(OLD.encode(), digest_size=8).hexdigest()
+
+
 def changed(event, **changes):
     return json.dumps({**json.loads(codec.encode(event)), **changes})
 
@@ -79,14 +97,14 @@ def changed(event, **changes):
         ("3", "not an event: "),
         ("[]", "not an event: "),
         ("{}", "not an event: "),
-        ('{"event": "TrialPaused"}', "unknown event 'TrialPaused'; known: StudyFinished, "),
+        ('{"event": "TrialPaused"}', "unknown event 'TrialPaused'; known: Noticed, StudyFinished, "),
         ('{"event": ["TrialStopped"]}', "unknown event "),
         (
-            changed(STARTED, format=2),
-            "journal format 2, this version reads format 1: use a newer version of hpo",
+            changed(STARTED, format=3),
+            "journal format 3, this version reads formats 1 and 2: use a newer version of hpo",
         ),
-        (changed(STARTED, format="1"), "journal format '1' is not 1"),
-        (changed(STARTED, format=None), "journal format None is not 1"),
+        (changed(STARTED, format="1"), "journal format '1' is none of 1 and 2"),
+        (changed(STARTED, format=None), "journal format None is none of 1 and 2"),
         (changed(STARTED, colour="red"), "StudyStarted does not fit this version: "),
         ('{"event": "TrialStopped", "trial": 0}', "TrialStopped does not fit this version: "),
         ('{"event": "TrialStarted", "time": 0.0}', "TrialStarted does not fit this version: "),

@@ -8,6 +8,7 @@ from hpo import config as configs
 from hpo import studyfile
 from hpo.config import StudyConfig
 from hpo.errors import UsageError
+from hpo.runners import placing
 from hpo.space import Choice
 from trials.names import TASKS
 
@@ -157,6 +158,49 @@ def test_the_runner_is_the_one_that_fits(name: str, runner: dict, expected: str)
     config = built({"task": f"{SAMPLE}:{name}", "runner": runner})
     assert config.runner_name() == expected
     assert config.target(Path()).kind == ("lanes" if name == "Line" else "inline")
+
+
+@pytest.mark.parametrize(
+    ("device", "workers", "limits", "expected"),
+    [
+        ("", "auto", {}, "a core"),
+        ("", "auto", {"trials": 1}, 1),
+        ("", 3, {"trials": 1}, 3),
+        ("cpu", "auto", {}, "a core"),
+        ("cuda:0", "auto", {}, 1),
+    ],
+)
+def test_workers_are_one_a_core_or_as_many_as_are_asked_for(device, workers, limits, expected) -> None:
+    if device == "" and placing.cuda_devices():
+        pytest.skip("this machine has CUDA devices, of which each has a worker")
+    runner = {"device": device, "workers": workers}
+    found = built({"task": f"{SAMPLE}:Line", "runner": runner, "limits": limits}).workers()
+    assert found == (configs.cores() if expected == "a core" else expected)
+
+
+def test_lanes_are_measured_for_a_task_and_one_for_a_function() -> None:
+    assert built({"task": f"{SAMPLE}:Line"}).lanes() is None
+    assert built({"task": f"{SAMPLE}:Line", "runner": {"lanes": 3}}).lanes() == 3
+    assert built({"task": f"{SAMPLE}:curve"}).lanes() == 1
+
+
+def test_no_more_lanes_are_measured_out_than_trials_can_fill() -> None:
+    config = built({"task": f"{SAMPLE}:Line", "runner": {"workers": 2}, "limits": {"trials": 7}})
+    assert config.target(Path()).most_lanes == 4
+    config = built({"task": f"{SAMPLE}:Line", "limits": {"seconds": 7.0}})
+    assert config.target(Path()).most_lanes == 0
+
+
+@pytest.mark.parametrize("name", ["lanes", "workers"])
+def test_lanes_and_workers_of_0_are_refused_in_a_table_and_read_in_a_file(name: str, tmp_path: Path) -> None:
+    with pytest.raises(
+        UsageError, match=rf"\[runner\] {name} = 0 must be 'auto' or a whole number of at least 1"
+    ):
+        built({"task": f"{SAMPLE}:Line", "runner": {name: 0}})
+    # The first version wrote 0 where nothing was said.
+    (tmp_path / "old.toml").write_text(f'task = "{SAMPLE}:Line"\n[runner]\n{name} = 0\n')
+    config = configs.build(*studyfile.find(str(tmp_path / "old.toml")))
+    assert config.table["runner"][name] == "auto"
 
 
 @pytest.mark.parametrize("name", ["digits", "my study", "größe", "a.b", "2024-01-01", "_x"])

@@ -1,10 +1,13 @@
 import math
+from typing import get_args
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hpo import codec
 from hpo.events import (
+    Noticed,
     StudyFinished,
     StudyStarted,
     TrialFinished,
@@ -12,7 +15,7 @@ from hpo.events import (
     TrialStarted,
     TrialStopped,
 )
-from hpo.history import History
+from hpo.history import History, State
 from hpo.objective import Objective
 from tests.hpo_strategies import EXAMPLE, Play, actions
 from tests.strategies import law
@@ -39,7 +42,7 @@ def session(time):
 
 
 def state(history):
-    public = ("trials", "study", "finish", "sessions", "spent", "incumbents")
+    public = ("trials", "study", "finish", "sessions", "spent", "incumbents", "notices")
     return repr([getattr(history, name) for name in public]) + repr(history.elapsed())
 
 
@@ -79,7 +82,7 @@ def test_the_best_trial_is_the_lowest_of_those_with_the_whole_budget(script, goa
 def test_what_was_spent_adds_up(script):
     history = History(Objective(), played(script))
     assert history.spent == sum(trial.spent for trial in history.trials.values())
-    states = ("running", "completed", "stopped", "diverged", "failed")
+    states = get_args(State)
     assert sum(history.count(state) for state in states) == len(history.trials)
     assert len(history.running) == history.count("running")
     assert all((trial.finished is None) == (trial.state == "running") for trial in history.trials.values())
@@ -97,8 +100,9 @@ def test_while_none_is_complete_the_best_of_the_others_stands_in():
     assert history.best is history.trials[0]
 
 
-def test_a_diverged_trial_is_never_the_best():
-    history = History(Objective(), [started(0), reported(0, 10, 0.001), TrialFinished(0, "diverged", 0.0)])
+@pytest.mark.parametrize("outcome", ["diverged", "failed", "out_of_memory"])
+def test_a_trial_that_broke_off_is_never_the_best(outcome):
+    history = History(Objective(), [started(0), reported(0, 10, 0.001), TrialFinished(0, outcome, 0.0)])
     assert history.best is None
     assert history.value(history.trials[0]) == math.inf
 
@@ -137,6 +141,14 @@ def test_taking_up_a_finished_study_opens_it_again():
     assert history.finish is not None
     history.tell(session(2.0))
     assert history.finish is None
+
+
+def test_notices_are_kept_in_order_and_are_no_trials():
+    lines = [Noticed("compile", "no compiler", 1.0), Noticed("capacity", "8 lanes", 2.0)]
+    history = History(Objective(), [session(0.0), *lines])
+    assert history.notices == lines
+    assert history.trials == {}
+    assert history.elapsed() == 2
 
 
 def test_a_history_of_nothing():

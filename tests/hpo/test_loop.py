@@ -9,6 +9,7 @@ import pytest
 from hpo.errors import UsageError
 from hpo.events import (
     Event,
+    Noticed,
     StudyFinished,
     StudyStarted,
     Suggestion,
@@ -133,6 +134,9 @@ class Scripted:
     def busy(self) -> tuple[int, int]:
         return len(self.running), 3
 
+    def busy_seconds(self) -> tuple[float, float]:
+        return 0.0, 0.0
+
     def check(self, configs: Sequence[Mapping]) -> tuple[str, ...]:
         return ()
 
@@ -224,6 +228,40 @@ def test_the_test_split_is_not_read_again_for_a_trial_that_was_chosen_before(tmp
     read_with(tmp_path, store, again, 1)
     assert (first.tests, again.tests) == (1, 0)
     assert [event.test for event in of(StudyFinished, store)] == [{"test_loss": 0.0}] * 2
+
+
+def noticed(text: str, time: float = 1.0) -> Noticed:
+    return Noticed("compile", text, time)
+
+
+def test_what_every_worker_notices_is_told_once() -> None:
+    polls = {
+        1: [noticed("no compiler"), noticed("no compiler", 2.0), report(0, 5)],
+        2: [noticed("no compiler", 3.0), noticed("compiled")],
+        3: [report(0, 20), end(0)],
+    }
+    store = Memory()
+    made(store=store, runner=Scripted(lambda poll: polls.get(poll, [])), limits=Limits(trials=1)).run()
+    assert [event.text for event in of(Noticed, store)] == ["no compiler", "compiled"]
+
+
+def test_what_was_noticed_before_is_not_told_again_by_a_study_that_is_taken_up() -> None:
+    polls = {1: [noticed("no compiler"), noticed("8 lanes"), report(0, 20), end(0)]}
+    recorded: list[Event] = [BEGIN, noticed("no compiler", 0.0), *started(0)]
+    store = taken_up(recorded, limits=Limits(trials=1), runner=Scripted(lambda poll: polls.get(poll, [])))
+    assert [event.text for event in of(Noticed, store)] == ["no compiler", "8 lanes"]
+
+
+def test_a_trial_that_ran_out_of_memory_while_it_was_being_stopped_did_so() -> None:
+    polls = {
+        1: [report(0, 7, 0.0), report(1, 7, 5.0), report(2, 7, 6.0)],
+        2: [end(1, "out_of_memory"), report(0, 20, 0.0), end(0)],
+        3: [end(2, "stopped")],
+    }
+    store, runner = Memory(), Scripted(lambda poll: polls.get(poll, []))
+    made(store=store, runner=runner, pruner=asha(), limits=Limits(trials=3)).run()
+    assert 1 in runner.stopped
+    assert [event.outcome for event in of(TrialFinished, store) if event.trial == 1] == ["out_of_memory"]
 
 
 def test_reports_of_trials_that_nobody_started_are_not_heard() -> None:

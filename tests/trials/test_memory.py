@@ -10,7 +10,8 @@ import torch
 
 from tests.trials_sample import CPU, SMALL, close, program
 from trials.capacity import Estimate, estimate, fewest_near_best, lanes_for, measure
-from trials.memory import free_bytes, is_out_of_memory, peak_bytes
+from trials.memory import free_bytes, peak_bytes
+from trials.spec import is_out_of_memory
 
 
 def under_a_limit(lanes: int, megabytes: int) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pytest
 
 from hpo import codec
 from hpo.errors import MissingDependency
-from hpo.events import StudyFinished, TrialFinished, TrialReported, TrialStarted
+from hpo.events import Noticed, StudyFinished, TrialFinished, TrialReported, TrialStarted
 from hpo.history import History
 from hpo.limits import Limits
 from hpo.listeners import words
@@ -69,6 +69,23 @@ def test_plain_lines_tell_every_end_once_and_no_report():
         assert f"trial {event.trial} {event.outcome}" in line
     assert sum("new best" in line for line in lines) == len(History(Objective(), events).incumbents)
     assert "batch_size" not in "".join(lines)  # fixed, so it tells nothing
+
+
+@pytest.mark.parametrize("mode", ["plain", "rich"])
+def test_a_notice_is_one_line_and_so_is_the_end_of_a_trial_without_memory(mode):
+    events = [
+        sample.start(1.0),
+        Noticed("compile", "no C++ compiler\x1b[2J\nwas found", 2.0),
+        TrialStarted(sample.spec(0, {"lr": 0.1}), 3.0),
+        TrialFinished(0, "out_of_memory", 4.0, error="Traceback\nOutOfMemoryError: 4 GiB"),
+    ]
+    lines = [line.strip() for line in show(mode, events, Terminal()).plain.splitlines()]
+    assert lines.count("note: no C++ compiler[2J was found") == 1
+    (line,) = [line for line in lines if "out_of_memory" in line and "trial 0" in line]
+    assert "(OutOfMemoryError: 4 GiB)" in line
+    text = summary(History(Objective(), events))
+    assert "note: no C++ compiler" in text
+    assert "1 out_of_memory" in text
 
 
 def test_json_writes_the_events_and_nothing_else(capsys):

@@ -73,7 +73,7 @@ def test_suggestions_of_one_ask_keep_their_distance(name):
 
 
 @pytest.mark.parametrize("name", ["tpe", "gp"])
-@pytest.mark.parametrize("outcome", ["diverged", "failed"])
+@pytest.mark.parametrize("outcome", ["diverged", "failed", "out_of_memory"])
 def test_what_diverged_is_avoided(name, outcome):
     """Half of the line diverges; of the other half nothing is known to be better than the rest."""
     space = Space({"x": Float(0, 1)})
