@@ -188,14 +188,14 @@ class Drive:
         )
         # The first time so many lanes run is when memory runs out, so that is when copies are worth having.
         copies = {trial: self.lanes.read(trial) for trial in order} if len(order) > self._proven else {}
-        shortage: OutOfMemory | None = None
+        shortage = ""
         began = time.perf_counter()
         try:
             losses = self.lanes.run(factors)
             done = np.full(len(order), steps)
             self._proven = max(self._proven, len(order))
         except OutOfMemory as error:
-            shortage = error
+            shortage = str(error)
             losses, done = error.losses, self._mended(error, copies)
         seconds = time.perf_counter() - began
         due: list[int] = []
@@ -222,8 +222,8 @@ class Drive:
                 due.append(trial)
         if due:
             said.extend(self._hear(due))
-        if shortage is not None:
-            said.extend(self._reduce(str(shortage)))
+        if shortage:
+            said.extend(self._reduce(shortage))
         return said
 
     # -- memory -------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ computed for empty lanes in eager mode, and a compiled step of a fixed width run
 """
 
 import time
+import traceback
 from collections.abc import Mapping
 
 import numpy as np
@@ -188,7 +189,9 @@ class Lanes:
             # A compiled step does not say whether it had begun to change rows.
             torn = piece if self.program.is_updating or step != self.program.step else []
             self._count(done)
-            raise OutOfMemory(losses, done, tuple(torn), str(error).splitlines()[0]) from error
+            # The frames hold what was computed so far: the very memory that is wanted.
+            traceback.clear_frames(error.__traceback__)
+            raise OutOfMemory(losses, done, tuple(torn), str(error).splitlines()[0]) from None
         self.compiler.record(self.program, steps * count, time.perf_counter() - began)
         self._count(done)
         if self._reader is not None:

@@ -62,6 +62,9 @@ def train(
     """Train one trial and yield its reports; the generator's value is how it ended.
 
     Divergence is an outcome, not an exception: the last report then has an infinite or missing objective.
+
+    Raises:
+        MemoryError: a step does not fit in memory.
     """
     device = device or default_device()
     splits = splits or load_splits(task, spec.split_seed, device)
@@ -70,6 +73,8 @@ def train(
     while True:
         for said in drive.tick():
             if isinstance(said, Ended):
+                if said.outcome == "out_of_memory":
+                    raise MemoryError(said.reason)
                 return said
             if isinstance(said, Report):
                 yield said

@@ -278,8 +278,10 @@ class LanesRunner:
                 case Report():
                     events.append(TrialReported(one, time.time()))
                 case Reduced():
-                    wait = f", {len(one.parked)} trials wait on the host" if one.parked else ""
-                    line = f"memory ran out: {one.lanes} lanes from now on{wait} ({one.reason})"
+                    wait = f", {len(one.parked)} wait on the host" if one.parked else ""
+                    line = (
+                        f"memory ran out: at most {one.lanes} side by side from now on{wait} ({one.reason})"
+                    )
                     self._notice("out_of_memory", line)
                 case Ended():
                     self._end(one)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from hpo.errors import RunnerError, UsageError
-from hpo.events import TrialFinished, TrialReported
+from hpo.events import Noticed, TrialFinished, TrialReported
 from hpo.runners import processes
 from hpo.runners.base import RUNNERS, Target, build
 from hpo.runners.inline import InlineRunner
@@ -111,7 +111,7 @@ def told(events):
         if isinstance(event, TrialReported):
             assert event.report.trial not in ends
             reports.setdefault(event.report.trial, []).append(event.report)
-        else:
+        elif not isinstance(event, Noticed):
             assert event.trial not in ends
             ends[event.trial] = event
     return reports, ends
