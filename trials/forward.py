@@ -5,6 +5,7 @@ number back to the host, those that draw from torch's own generator. A model tha
 lane, by the same code, and one line says which operation was the reason.
 """
 
+import sysconfig
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -42,10 +43,10 @@ class _LastCalled(TorchFunctionMode):
 
 
 def _own_frame(error: BaseException) -> str:
-    """File and line of the innermost code that is neither torch's nor this project's."""
-    here = str(Path(__file__).parent)
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if "/torch/" not in frame.filename and not frame.filename.startswith(here):
+    """File and line of the innermost code that is neither Python's, torch's nor this project's."""
+    foreign = (str(Path(__file__).parent), sysconfig.get_path("stdlib"))
+    for frame in reversed(traceback.extract_tb((error.__cause__ or error).__traceback__)):
+        if "/torch/" not in frame.filename and not frame.filename.startswith(foreign):
             return f" ({Path(frame.filename).name}, line {frame.lineno})"
     return ""
 
