@@ -58,7 +58,7 @@ def _arguments(program: Program, lanes: int, config: Config) -> tuple[Tensor, ..
 
 def _peak(program: Program, lanes: int, config: Config) -> int:
     arguments = _arguments(program, lanes, config)
-    return peak_bytes(lambda: program.step(*arguments))
+    return peak_bytes(lambda: program.step(*arguments), program.device)
 
 
 def estimate(program: Program, config: Config) -> Estimate:

@@ -7,6 +7,7 @@ computed for empty lanes in eager mode, and a compiled step of a fixed width run
 import time
 import traceback
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -52,7 +53,7 @@ class Lanes:
         self._steps: dict[
             int, int
         ] = {}  # host copy of the step, so that nothing is read back from the device
-        self._rows: dict[int, Row] = {}  # as last written: the facts that training does not change
+        self._facts: dict[int, Row] = {}  # what of a row training does not change; its tensors are empty
         train = program.splits.train
         self._train_size = len(train) if isinstance(train, Stream) else len(next(iter(train.values())))
         self._reader: Reader | None = None
@@ -95,7 +96,8 @@ class Lanes:
             raise ValueError(f"the row does not fit the program: it has no {', '.join(missing)}")
 
     def _write(self, trial: int, row: Row) -> None:
-        self._rows[trial] = row
+        nothing = torch.empty(0)
+        self._facts[trial] = replace(row, weights=nothing, buffers=nothing, state=nothing)
         lane = self._order.index(trial)
         values = torch.tensor([row.hyper[name] for name in self.program.float_names], dtype=torch.float32)
         block = self._block
@@ -109,12 +111,12 @@ class Lanes:
 
     def read(self, trial: int) -> Row:
         """The trial's row, copied to the host."""
-        lane, first = self._order.index(trial), self._rows[trial]
+        lane, facts = self._order.index(trial), self._facts[trial]
         weights, buffers, state = (
             tensor[lane].to("cpu", copy=True)
             for tensor in (self._block.weights, self._block.buffers, self._block.state)
         )
-        return Row(weights, buffers, state, first.hyper, self._steps[trial], first.key, first.names)
+        return replace(facts, weights=weights, buffers=buffers, state=state, step=self._steps[trial])
 
     def write(self, trial: int, row: Row) -> None:
         """Set a running trial's row: rewind, fork, exploit.
@@ -144,7 +146,7 @@ class Lanes:
 
     def _forget(self, trial: int) -> None:
         self._order.remove(trial)
-        for table in (self._specs, self._steps, self._rows):
+        for table in (self._specs, self._steps, self._facts):
             table.pop(trial, None)
 
     def shrink(self, capacity: int) -> None:

@@ -59,7 +59,7 @@ def test_peak_counts_what_is_alive_at_once_and_no_view() -> None:
         second = torch.cat([given, given])  # 8000 bytes beside the last `first`
         assert second.shape == (2000,)
 
-    assert 8000 + 4000 <= peak_bytes(made) <= 8000 + 2 * 4000
+    assert 8000 + 4000 <= peak_bytes(made, CPU) <= 8000 + 2 * 4000
 
 
 def test_a_row_is_weights_buffers_state_and_small_change() -> None:
