@@ -60,7 +60,8 @@ class Recorder:
         steps = len(factors)
         self._full = max(self._full, steps)
         length = steps if steps == self._full else 1
-        kind = (step, length, rows[0].data_ptr(), rows[0].shape)
+        # By address: a graph must never be replayed on rows or data that lie elsewhere now.
+        kind = (step, length, len(factors[0]), *(tensor.data_ptr() for tensor in (*rows, *data)))
         if kind not in self._seen:
             self._seen.add(kind)
             return False

@@ -203,8 +203,12 @@ class Compiler:
         if program.forward.reason:
             # Lane by lane anyway: one at a time holds the memory of one.
             return program.step, 1
+        eager = lanes
+        if program.device.type == "cuda":
+            # A device graph is of one width: few widths, few graphs.
+            eager = min(capacity, 1 << (lanes - 1).bit_length())
         if self.mode == "never":
-            return program.step, lanes
+            return program.step, eager
         plan = self._plans.get(id(program))
         if plan is None or plan.width > capacity:
             if plan is not None:
@@ -216,7 +220,7 @@ class Compiler:
             return plan.compiled, plan.width
         if not plan.settled and plan.process is None and self._pays(plan):
             self._begin(program, plan)
-        return program.step, lanes
+        return program.step, eager
 
     def record(self, program: "Program", steps: int, seconds: float) -> None:
         """So many trial-steps of the program took so long."""

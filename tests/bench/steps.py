@@ -11,6 +11,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -113,9 +114,16 @@ def memory() -> list[str]:
     return lines
 
 
+def warm_start(case: Case, folder: Path) -> float:
+    """Seconds a new process takes from a program to its compiled step, found in the cache."""
+    command = [sys.executable, "-m", "tests.bench.steps", "--warm", case.model, str(folder)]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+
+
 def recompilations(folder: Path) -> list[str]:
-    """Packages taken into use and built after the first tick, over refills and new rates."""
-    lines = ["", "**Compiled after the first tick**", "", row("model", "count"), row("---", "---")]
+    """Packages taken into use and built after the first tick, over refills and new rates; a warm start."""
+    lines = ["", "**Compiled after the first tick, and seconds until a step from the cache is ready**", ""]
+    lines += [row("model", "count", "seconds, imports included"), row("---", "---", "---")]
     for case in CASES:
         ours = Ours(case, 8, CPU, "always", folder)
         ours.run(10)
@@ -129,7 +137,7 @@ def recompilations(folder: Path) -> list[str]:
             ours.lanes_count += 1
             ours.run(20)
         again = ours.compiler.loaded - loaded + len(list(folder.glob("*.pt2"))) - built
-        lines.append(row(case.model, again))
+        lines.append(row(case.model, again, spread([warm_start(case, folder) for _ in range(5)])))
     return lines
 
 
@@ -139,8 +147,16 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", default=["speeds", "memory", "recompilations"])
     parser.add_argument("--out", type=Path)
     parser.add_argument("--memory", nargs=2, metavar=("MODEL", "LANES"), help=argparse.SUPPRESS)
+    parser.add_argument("--warm", nargs=2, metavar=("MODEL", "FOLDER"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(1)
+    if options.warm:
+        ours = Ours(Case(options.warm[0]), 8, CPU, "always", Path(options.warm[1]))
+        began = time.perf_counter()
+        ours.compiler.step(ours.program, 8, 8)
+        assert ours.compiler.loaded == 1
+        print(time.perf_counter() - began)
+        return
     if options.memory:
         model, lanes = options.memory
         Ours(Case(model), int(lanes), CPU, "never").run(10)

@@ -1,5 +1,6 @@
 """Data too large for the device: one order of batches for all lanes, read in the background."""
 
+import pickle
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -137,6 +138,27 @@ def test_bad_streams_are_refused_with_the_place() -> None:
 def test_examples_that_are_no_mapping_go_through_collate() -> None:
     stream = Stream([([1.0, 2.0], 3)], collate=lambda one: {"x": one[0], "y": one[1]})
     assert stream.gather([0])["y"].tolist() == [3]
+
+
+def test_a_stream_travels_to_another_process_without_its_threads() -> None:
+    stream = Stream(Examples(6))
+    first = stream.later([0, 1]).result()
+    again = pickle.loads(pickle.dumps(stream))
+    assert torch.equal(again.later([0, 1]).result()["x"], first["x"])
+
+
+def test_what_could_not_be_read_once_is_read_again() -> None:
+    class Shaky(Examples):
+        def __getitem__(self, index: int) -> dict[str, Any]:
+            found = super().__getitem__(index)
+            if len(self.read) == 3:
+                raise OSError("the disk is asleep")
+            return found
+
+    reader = Reader(Stream(Shaky(10), readers=1), seed=0, batch_size=4)
+    with pytest.raises(OSError, match="asleep"):
+        reader.batch(0)
+    assert reader.batch(0)["x"].shape == (4, 3)
 
 
 def test_a_reader_that_raises_fails_the_tick_with_its_own_error() -> None:

@@ -56,6 +56,9 @@ class Stream:
     def __len__(self) -> int:
         return len(self.dataset)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_pool": None}  # threads do not travel to another process
+
     def _example(self, index: int) -> dict[str, Tensor]:
         found = self.dataset[index]
         if self._collate is not None:
@@ -110,7 +113,12 @@ class Reader:
     def batch(self, step: int) -> dict[str, Tensor]:
         """The batch of a step, each part (B, …), on the host."""
         self._begin(step)
-        return self._read[step].result()
+        try:
+            return self._read[step].result()
+        except BaseException:
+            # Another trial may find the file that this one did not.
+            del self._read[step]
+            raise
 
     def expect(self, starts: Sequence[int], steps: int) -> None:
         """Read on for lanes that stand at these steps, and let go of what none of them will want soon."""
