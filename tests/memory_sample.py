@@ -18,7 +18,7 @@ from trials.recipe import recipe
 from trials.task import Splits
 from trials.train import build
 
-COPIES = 100_000  # of each number in the batch: 25 MB for each intermediate result of a lane
+COPIES = 50_000  # of each number in the batch: 13 MB for each intermediate result of a lane
 
 
 class Wide:

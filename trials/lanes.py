@@ -158,11 +158,14 @@ class Lanes:
         if not len(self._order) <= capacity or capacity < 1:
             raise ValueError(f"{len(self._order)} lanes are running, {capacity} cannot hold them")
         self.capacity = capacity
-        kept = [tensor[:capacity].clone() for tensor in self._block.tensors()]
+        # By way of the host: there is no room for both blocks where this is called.
+        kept = [tensor[:capacity].to("cpu", copy=True) for tensor in self._block.tensors()]
         self._recorder.forget()
         self._block = Block(*kept)
-        if self.program.device.type == "cuda":
+        device = self.program.device
+        if device.type == "cuda":
             torch.cuda.empty_cache()
+            self._block = Block(*(tensor.to(device) for tensor in kept))
 
     def run(self, factors: NDArray[np.floating]) -> NDArray[np.float32]:
         """(T, K) learning-rate factors -> (T, K) training losses before each update; one host transfer.
@@ -183,7 +186,7 @@ class Lanes:
             # Piece by piece, each through all its steps: its rows stay in the cache meanwhile.
             for start in range(0, count, width):
                 here = slice(start, min(start + width, count))
-                losses[:, here] = self._run_piece(step, width, start, factors[:, here], done)
+                self._run_piece(step, width, start, factors[:, here], done[here], losses[:, here])
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
@@ -205,9 +208,14 @@ class Lanes:
             self._steps[trial] += steps
 
     def _run_piece(
-        self, step: Step, width: int, start: int, factors: NDArray[np.floating], done: NDArray[np.int64]
-    ) -> NDArray[np.float32]:
-        """(T, K) factors of one piece of the lanes -> (T, K) losses; counts the steps done in `done`."""
+        self,
+        step: Step,
+        width: int,
+        start: int,
+        factors: NDArray[np.floating],  # (T, K) of one piece of the lanes
+        done: NDArray[np.int64],  # (K,), written: steps done, also where memory ran out on the way
+        found: NDArray[np.float32],  # (T, K), written: losses of the steps done
+    ) -> None:
         steps, count = factors.shape
         device, trials = self.program.device, self._order[start : start + count]
         # Rows beyond `count` are idle or left over; what is computed for them is never read.
@@ -216,22 +224,24 @@ class Lanes:
         losses = torch.empty(steps, width, device=device)
         tensors = self._sized(start + width).lanes(start, start + width).tensors()
         stream = self.program.splits.train
-        with torch.no_grad():
-            if isinstance(stream, Stream):
-                for t in range(steps):
-                    index, data = self._read(stream, trials, t, width, step != self.program.step)
-                    losses[t] = step(*tensors, factors_here[t], index, *data)
-                    done[start : start + count] = t + 1
-            else:
-                index = self._index(trials, steps, width)
-                data = self.program.data(width)
-                if self._recorder.run(step, tensors, factors_here, index, data, losses):
-                    done[start : start + count] = steps
-                else:
+        try:
+            with torch.no_grad():
+                if isinstance(stream, Stream):
                     for t in range(steps):
-                        losses[t] = step(*tensors, factors_here[t], index[t], *data)
-                        done[start : start + count] = t + 1
-        return losses[:, :count].to("cpu").numpy()
+                        index, data = self._read(stream, trials, t, width, step != self.program.step)
+                        losses[t] = step(*tensors, factors_here[t], index, *data)
+                        done[:] = t + 1
+                    return
+                index, data = self._index(trials, steps, width), self.program.data(width)
+                if self._recorder.run(step, tensors, factors_here, index, data, losses):
+                    done[:] = steps
+                    return
+                for t in range(steps):
+                    losses[t] = step(*tensors, factors_here[t], index[t], *data)
+                    done[:] = t + 1
+        finally:
+            came = int(done[0])
+            found[:came] = losses[:came, :count].to("cpu").numpy()
 
     def _index(self, trials: list[int], steps: int, width: int) -> Tensor:
         """(T, K, B) examples of the next steps of these trials, K padded to the width."""

@@ -1,6 +1,7 @@
 """Memory that runs out, for real, and what a lane is estimated to take."""
 
 import json
+import os
 import subprocess
 import sys
 from typing import Any
@@ -16,13 +17,15 @@ from trials.spec import is_out_of_memory
 
 def under_a_limit(lanes: int, megabytes: int) -> dict[str, Any]:
     command = [sys.executable, "-m", "tests.memory_sample", str(lanes), str(megabytes)]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    # What is freed goes back to the system, so that the limit is felt by what is alive.
+    env = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
+    run = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
     assert run.returncode == 0, run.stderr[-2000:]
     return json.loads(run.stdout.splitlines()[-1])
 
 
 def test_half_of_the_lanes_wait_on_the_host_and_nothing_is_lost() -> None:
-    found = under_a_limit(8, 700)
+    found = under_a_limit(8, 350)
     assert found["reduced"], "the limit was not felt"
     lanes, parked = found["reduced"][0]
     assert lanes == 4
@@ -35,8 +38,19 @@ def test_half_of_the_lanes_wait_on_the_host_and_nothing_is_lost() -> None:
             close(one[1:], other[1:], "training")
 
 
+@pytest.mark.parametrize(("lanes", "megabytes"), [(8, 250), (2, 80)])
+def test_lanes_are_halved_again_and_again_and_what_was_done_counts(lanes: int, megabytes: int) -> None:
+    found = under_a_limit(lanes, megabytes)
+    assert found["reduced"][-1][0] == lanes // 4 or lanes == 2
+    assert set(found["outcomes"].values()) == {"completed"}
+    for trial, reports in found["short"].items():
+        for one, other in zip(reports, found["free"][trial], strict=True):
+            assert one[0] == other[0]
+            close(one[1:], other[1:], "training")
+
+
 def test_one_lane_that_does_not_fit_ends_its_trial_and_no_other() -> None:
-    found = under_a_limit(2, 40)
+    found = under_a_limit(2, 20)
     assert set(found["outcomes"].values()) == {"out_of_memory"}
     assert [lanes for lanes, _ in found["reduced"]] == [1]
 
