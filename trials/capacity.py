@@ -7,6 +7,7 @@ better for the search, which learns from every trial that ends before it asks fo
 
 import hashlib
 import json
+import math
 import os
 import time
 from collections.abc import Mapping
@@ -100,9 +101,13 @@ def fewest_near_best(rates: Mapping[int, float]) -> int:
     return min(lanes for lanes, found in rates.items() if found >= _CLOSE * best)
 
 
-def measure(program: Program, config: Config, at_most: int) -> dict[int, float]:
-    """Number of lanes -> trial-steps a second, doubling until it no longer pays or fits."""
+def measure(program: Program, config: Config, at_most: int) -> tuple[dict[int, float], bool]:
+    """Number of lanes -> trial-steps a second, doubling until it no longer pays or fits.
+
+    And whether that holds for another day: where memory was short, it was so at this moment only.
+    """
     rates: dict[int, float] = {}
+    is_final = True
     try:
         found = estimate(program, config)
         fits = int((_SHARE * free_bytes(program.device) - found.fixed) / max(1, found.lane))
@@ -116,12 +121,15 @@ def measure(program: Program, config: Config, at_most: int) -> dict[int, float]:
             if len(tried) > 2 and max(tried[-2:]) < max(tried[:-2]) / _CLOSE:
                 break
             lanes *= 2
+        else:
+            is_final = fits >= at_most
     except Exception as error:
         if not is_out_of_memory(error):
             raise
+        is_final = False
         if program.device.type == "cuda":
             torch.cuda.empty_cache()
-    return rates or {1: 0.0}
+    return rates or {1: 0.0}, is_final
 
 
 def lanes_for(program: Program, config: Config, at_most: int = 0, is_compiled: bool = True) -> int:
@@ -134,9 +142,12 @@ def lanes_for(program: Program, config: Config, at_most: int = 0, is_compiled: b
     path = cache_folder() / "lanes" / f"{_name(program, most)}.json"
     try:
         rates = {int(lanes): float(found) for lanes, found in json.loads(path.read_text()).items()}
-    except (OSError, ValueError, AttributeError):
-        rates = measure(program, config, most)
-        _write(path, rates)
+        if not rates or not all(1 <= n <= most and math.isfinite(found) for n, found in rates.items()):
+            raise ValueError(f"{path} is damaged")
+    except (OSError, ValueError, AttributeError, TypeError):
+        rates, is_final = measure(program, config, most)
+        if is_final:
+            _write(path, rates)
     if program.forward.reason:
         return 1
     found = fewest_near_best(rates)

@@ -19,13 +19,14 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -46,8 +47,11 @@ _GAIN = 0.5  # share of the eager time that compiling saves: measured 0.55 to 0.
 
 def _private(folder: Path) -> bool:
     """Whether the folder is this user's and nobody else may write it; made so when absent."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    facts = folder.stat()
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        facts = folder.stat()
+    except OSError:
+        return False
     return facts.st_uid == os.getuid() and not facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
@@ -109,9 +113,22 @@ def compile_package(graph: torch.fx.GraphModule, arguments: tuple[Any, ...], pat
             warnings.simplefilter("ignore")
             exported = torch.export.export(graph, arguments)
             aoti_compile_and_package(exported, package_path=str(partial))
+        _sum_of(path).write_text(hashlib.sha256(partial.read_bytes()).hexdigest())
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _sum_of(path: Path) -> Path:
+    return path.with_suffix(".sha256")
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether the package is what was written: damaged machine code would end the process that loads it."""
+    try:
+        return _sum_of(path).read_text() == hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return False
 
 
 def load_package(path: Path, device: torch.device) -> "Step":
@@ -153,6 +170,7 @@ class _Plan:
     compiled: "Step | None" = None
     path: Path | None = None
     process: subprocess.Popen[bytes] | None = None
+    said: IO[bytes] | None = None  # the process's standard error
     started: float = 0.0
     settled: bool = False  # nothing more to decide: compiled, or not to be
 
@@ -184,8 +202,8 @@ class Compiler:
         self._done_steps = 0
         if self.mode != "never" and not _private(self._folder):
             warnings.warn(
-                f"{self._folder} may be written by other users: compiled programs are neither loaded nor "
-                "kept. Remove it, or set HPO_CACHE_DIR to a folder of yours",
+                f"{self._folder} cannot be used, or may be written by other users: compiled programs are "
+                "neither loaded nor kept. Remove it, or set HPO_CACHE_DIR to a folder of yours",
                 stacklevel=2,
             )
             self.mode = "never"
@@ -290,6 +308,10 @@ class Compiler:
 
     def _load(self, plan: _Plan) -> None:
         assert plan.path is not None
+        if not _is_whole(plan.path):
+            plan.path.unlink(missing_ok=True)
+            self.notice("a compiled program was damaged in the cache folder and was dropped")
+            return
         try:
             plan.compiled = load_package(plan.path, plan.program.device)
             self.loaded += 1
@@ -327,11 +349,13 @@ class Compiler:
             "parent": os.getpid(),
         }
         plan.started = time.monotonic()
+        # Not a pipe: nobody reads before the end.
+        plan.said = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the process has ended
         plan.process = subprocess.Popen(
             [sys.executable, "-m", "trials.compiling"],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
+            stderr=plan.said,
         )
         assert plan.process.stdin is not None
         plan.process.stdin.write(json.dumps(request).encode())
@@ -343,9 +367,10 @@ class Compiler:
             return
         plan.process = None
         plan.settled = True
-        assert process.stderr is not None
-        said = process.stderr.read().decode(errors="replace").strip()
-        process.stderr.close()
+        assert plan.said is not None
+        plan.said.seek(0)
+        said = plan.said.read().decode(errors="replace").strip()
+        plan.said.close()
         if process.returncode != 0:
             last = said.splitlines()[-1] if said else f"exit status {process.returncode}"
             self.notice(f"compiling failed, training goes on uncompiled: {last}")
@@ -368,8 +393,8 @@ class Compiler:
         if plan.process is not None:
             plan.process.terminate()
             plan.process.wait()
-            assert plan.process.stderr is not None
-            plan.process.stderr.close()
+            assert plan.said is not None
+            plan.said.close()
             plan.process, plan.settled = None, True
 
 

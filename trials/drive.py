@@ -19,7 +19,7 @@ from schedules.tuners import open_loop
 from schedules.types import Keep, Probe, Segment, Trace, Tuner
 from trials.lanes import Lanes, OutOfMemory
 from trials.rows import Row
-from trials.spec import Report, TrialSpec
+from trials.spec import Report, TrialSpec, is_out_of_memory
 
 TICK = 10
 
@@ -187,8 +187,16 @@ class Drive:
             axis=1,
         )
         # The first time so many lanes run is when memory runs out, so that is when copies are worth having.
-        copies = {trial: self.lanes.read(trial) for trial in order} if len(order) > self._proven else {}
-        shortage = ""
+        shortage, copies = "", dict[int, Row]()
+        try:
+            if len(order) > self._proven:
+                copies = {trial: self.lanes.read(trial) for trial in order}
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            # Nothing has run yet, so nothing has to be mended.
+            copies.clear()
+            return [*said, *self._reduce(str(error) or type(error).__name__)]
         began = time.perf_counter()
         try:
             losses = self.lanes.run(factors)
@@ -222,6 +230,7 @@ class Drive:
                 due.append(trial)
         if due:
             said.extend(self._hear(due))
+        copies.clear()
         if shortage:
             said.extend(self._reduce(shortage))
         return said
@@ -261,9 +270,18 @@ class Drive:
             return [*said, Ended(running[0], "out_of_memory", reason=reason)]
         capacity = max(1, min(self.lanes.capacity, len(running)) // 2)
         youngest = tuple(running[capacity:])
-        for trial in youngest:
-            self._parked[trial] = self.lanes.read(trial)
+        for trial in reversed(youngest):
+            try:
+                self._parked[trial] = self.lanes.read(trial)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                # Not even a row fits on the host any more.
+                self.stop(trial)
+                said.append(Ended(trial, "out_of_memory", reason=reason))
+                continue
             self.lanes.retire(trial)
+        youngest = tuple(trial for trial in youngest if trial in self._parked)
         self.lanes.shrink(capacity)
         self._proven = min(self._proven, capacity)
         return [*said, Reduced(capacity, youngest, reason)]

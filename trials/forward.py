@@ -18,6 +18,7 @@ from torch.func import vmap
 from torch.overrides import TorchFunctionMode, resolve_name
 from torch.utils._pytree import tree_leaves, tree_map
 
+from trials.data.gate import generator
 from trials.noise import ForeignNoiseError
 from trials.spec import is_out_of_memory
 
@@ -100,9 +101,10 @@ class Forward:
             key = None if stream is None else stream[lane]
             devices = [first.device] if first.device.type == "cuda" else []
             # Operations that draw from torch's own generator follow the lane and the step all the same.
-            with torch.random.fork_rng(devices=devices):
+            with generator.alone(), torch.random.fork_rng(devices=devices):
                 torch.manual_seed(0 if key is None else int(key))
-                found.append(of_lane(*own, key, *shared))
+                # What is shared is this lane's to change, as it is under `vmap`.
+                found.append(of_lane(*own, key, *tree_map(torch.clone, shared)))
         return tree_map(lambda *parts: torch.stack(parts), *found)
 
     def _give_up(

@@ -7,7 +7,7 @@ computed for empty lanes in eager mode, and a compiled step of a fixed width run
 import time
 import traceback
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import torch
@@ -159,13 +159,15 @@ class Lanes:
             raise ValueError(f"{len(self._order)} lanes are running, {capacity} cannot hold them")
         self.capacity = capacity
         # By way of the host: there is no room for both blocks where this is called.
-        kept = [tensor[:capacity].to("cpu", copy=True) for tensor in self._block.tensors()]
         self._recorder.forget()
-        self._block = Block(*kept)
-        device = self.program.device
+        device, names = self.program.device, [place.name for place in fields(Block)]
+        for name in names:
+            # One after another, each let go of before the next is copied.
+            setattr(self._block, name, getattr(self._block, name)[:capacity].to("cpu", copy=True))
         if device.type == "cuda":
             torch.cuda.empty_cache()
-            self._block = Block(*(tensor.to(device) for tensor in kept))
+            for name in names:
+                setattr(self._block, name, getattr(self._block, name).to(device))
 
     def run(self, factors: NDArray[np.floating]) -> NDArray[np.float32]:
         """(T, K) learning-rate factors -> (T, K) training losses before each update; one host transfer.
@@ -196,7 +198,9 @@ class Lanes:
             self._count(done)
             # The frames hold what was computed so far: the very memory that is wanted.
             traceback.clear_frames(error.__traceback__)
-            raise OutOfMemory(losses, done, tuple(torn), str(error).splitlines()[0]) from None
+            raise OutOfMemory(
+                losses, done, tuple(torn), (str(error) or type(error).__name__).splitlines()[0]
+            ) from None
         self.compiler.record(self.program, steps * count, time.perf_counter() - began)
         self._count(done)
         if self._reader is not None:

@@ -7,9 +7,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._C._functorch import is_batchedtensor
 from torch.func import functional_call
 
 from trials import rows
+from trials.data.gate import generator
 from trials.data.stream import Stream, chunks, forms
 from trials.devices import tensor_floats
 from trials.forward import Forward
@@ -143,7 +145,7 @@ class Program:
         Raises:
             ValueError: the model built for this trial differs in shape from the program's.
         """
-        with torch.random.fork_rng(devices=[]):
+        with generator.alone(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(key(spec.seed, "init"))
             model = self._model()
         if rows.layout(model) != self.layout:
@@ -201,7 +203,7 @@ class Program:
         named = {name: tensor.clone() for name, tensor in named.items()}
         values = self._named_hyper(hyper)
         tensors = {f"model.{name}": tensor for name, tensor in {**weights, **named}.items()}
-        with noise(stream, values, self._train_functions):
+        with noise(stream, values, _if_mapped(self._train_functions, stream)):
             loss = functional_call(self._train, tensors, ("loss", batch, values))
         if not isinstance(loss, Tensor) or loss.dim() != 0:
             got = (
@@ -321,7 +323,7 @@ class Program:
         }
         tensors = {f"model.{name}": tensor for name, tensor in named.items()}
         values = self._named_hyper(hyper)
-        with noise(None, values, self._eval_functions):
+        with noise(None, values, _if_mapped(self._eval_functions, weights)):
             return functional_call(self._eval, tensors, ("metrics", batch, values))
 
     def evaluate(self, block: Block, split: "Batch | Stream", chunk: int = CHUNK) -> dict[str, Tensor]:
@@ -343,6 +345,11 @@ class Program:
                     total = values.to(torch.float32).sum(1)
                     totals[name] = totals[name] + total if name in totals else total
         return {name: total / size for name, total in totals.items()}
+
+
+def _if_mapped(functions: Functions, tensor: Tensor) -> Functions | None:
+    """What was remembered of functions to replace; one lane alone may branch, and need others next time."""
+    return functions if is_batchedtensor(tensor) else None
 
 
 Step = Callable[..., Tensor]  # the signature of Program.step

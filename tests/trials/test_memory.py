@@ -108,8 +108,9 @@ def test_measured_once_and_remembered(tmp_path, monkeypatch: pytest.MonkeyPatch)
     path.write_text(json.dumps({"1": 1.0, "2": 100.0}))
     assert lanes_for(one, config, at_most=8, is_compiled=False) == 2
     assert lanes_for(one, config, at_most=8, is_compiled=True) == 4, "a compiled call takes four rows"
-    path.write_text("not json")
-    assert 1 <= lanes_for(one, config, at_most=8, is_compiled=False) <= 8
+    for damaged in ("not json", "{}", '{"1": null}', '{"4": NaN}', '{"0": 5}', '{"900": 1}', "[1]"):
+        path.write_text(damaged)
+        assert 1 <= lanes_for(one, config, at_most=8, is_compiled=False) <= 8
 
 
 def test_lanes_that_do_not_fit_are_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,4 +118,6 @@ def test_lanes_that_do_not_fit_are_not_tried(monkeypatch: pytest.MonkeyPatch) ->
     one = program("tabular", config)
     monkeypatch.setattr("trials.capacity.free_bytes", lambda device: 10**6)
     monkeypatch.setattr("trials.capacity.estimate", lambda program, config: Estimate(100_000, 100_000, 0))
-    assert list(measure(one, config, 64)) == [1, 2, 4]
+    rates, is_final = measure(one, config, 64)
+    assert list(rates) == [1, 2, 4]
+    assert not is_final, "memory was short at this moment only"

@@ -4,6 +4,7 @@ Which examples a batch holds depends on the split's seed and the step alone, so 
 step share one reading of it, and a trial still sees the same batches whoever its neighbours are.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,7 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trials.data.gate import generator
 from trials.data.order import batches
+
+_AHEAD_BYTES = 1 << 28  # of batches read ahead
 
 
 @dataclass(frozen=True)
@@ -60,9 +64,10 @@ class Stream:
         return {**self.__dict__, "_pool": None}  # threads do not travel to another process
 
     def _example(self, index: int) -> dict[str, Tensor]:
-        found = self.dataset[index]
-        if self._collate is not None:
-            found = self._collate(found)
+        with generator.shared():
+            found = self.dataset[index]
+            if self._collate is not None:
+                found = self._collate(found)
         if not isinstance(found, Mapping) or not found:
             raise ValueError(
                 f"example {index} of the stream is {type(found).__name__}, a mapping of names to tensors is "
@@ -101,6 +106,8 @@ class Reader:
         self.stream, self.seed, self.batch_size = stream, seed, batch_size
         self._read: dict[int, Future[dict[str, Tensor]]] = {}
         self.gathered = 0  # batches read so far
+        sizes = [math.prod(form.shape) * form.dtype.itemsize for form in stream.forms.values()]
+        self._batch_bytes = max(1, batch_size * sum(sizes))
 
     def _index(self, step: int) -> list[int]:
         return batches(self.seed, step, 1, self.batch_size, len(self.stream))[0].tolist()
@@ -122,10 +129,12 @@ class Reader:
 
     def expect(self, starts: Sequence[int], steps: int) -> None:
         """Read on for lanes that stand at these steps, and let go of what none of them will want soon."""
-        wanted = {step for start in starts for step in range(start, start + steps)}
+        # The nearest first, and no more than memory is set aside for.
+        order = dict.fromkeys(start + ahead for ahead in range(steps) for start in sorted(set(starts)))
+        wanted = list(order)[: max(1, _AHEAD_BYTES // self._batch_bytes)]
         for step in [step for step in self._read if step not in wanted]:
             self._read.pop(step).cancel()
-        for step in sorted(wanted):
+        for step in wanted:
             self._begin(step)
 
 
@@ -143,7 +152,8 @@ def chunks(
     if not isinstance(split, Stream):
         count = len(next(iter(split.values())))
         for start in range(0, count, size):
-            yield {name: part[start : start + size] for name, part in split.items()}
+            # Copies: what a metric changes in place must not be the data.
+            yield {name: part[start : start + size].clone() for name, part in split.items()}
         return
     starts = range(0, len(split), size)
     following = split.later(range(min(size, len(split))))
