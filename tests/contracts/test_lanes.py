@@ -458,6 +458,19 @@ def test_compiled_agrees_with_eager_and_nothing_is_compiled_after_the_first_tick
     assert again.loaded == 1
     assert sorted(tmp_path.rglob("*.pt2")) == packages
     reports_agree(found[3], reports[3])
+
+    # Damaged machine code would end the process that loads it.
+    damaged = bytearray(packages[0].read_bytes())
+    damaged[len(damaged) // 2] ^= 0xFF
+    packages[0].write_bytes(damaged)
+    notices = []
+    wary = Compiler("auto", Origin("tabular", {"data": "iris"}), notice=notices.append)
+    program_again = build(made, data, recipe(made, _IRIS), CPU)
+    step, _ = wary.step(program_again, 4, 4)
+    assert step == program_again.step
+    assert "damaged" in notices[0]
+    assert not packages[0].exists()
+    wary.close()
     compiler.close()
     again.close()
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tests.trials_sample import CPU, finish, reports_agree, spec
@@ -39,6 +40,9 @@ class Unmapped:
             return error.mean() * (2.0 if error.max().item() > 1.0 else 1.0)
         if self.kind == "random":
             return (error * torch.rand_like(error)).mean()
+        if self.kind == "branch":
+            # One lane drops, its neighbour does not: what one needs must not be forgotten for the other.
+            return (F.dropout(error, 0.5) if error.mean() > 2.0 else error).mean()
         if self.kind == "metric":
             return error.mean()
         raise KeyError(self.kind)
@@ -64,6 +68,7 @@ def made(kind: str, notices: list[str]) -> Program:
         ("shape", "getitem", "trained"),
         ("number", "item", "trained"),
         ("random", "rand_like", "trained"),
+        ("branch", "__bool__", "trained"),
         ("metric", "item", "evaluated"),
     ],
 )
