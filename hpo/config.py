@@ -142,7 +142,8 @@ class StudyConfig:
             save=trial["save"] != "none",
             device=runner["device"],
             kind="lanes" if self.kind == "task" else "inline",
-            most_lanes=-(-(limit.trials or 0) // self.workers()),
+            # Half of the trials at once at the most: the sampler has to hear of some before it asks on.
+            most_lanes=-(-(limit.trials or 0) // (2 * self.workers())),
         )
 
     def examples(self) -> list[dict[str, Value]]:

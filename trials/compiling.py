@@ -171,7 +171,6 @@ class _Plan:
     path: Path | None = None
     process: subprocess.Popen[bytes] | None = None
     said: IO[bytes] | None = None  # the process's standard error
-    started: float = 0.0
     settled: bool = False  # nothing more to decide: compiled, or not to be
 
 
@@ -348,7 +347,6 @@ class Compiler:
             "device": str(program.device),
             "parent": os.getpid(),
         }
-        plan.started = time.monotonic()
         # Not a pipe: nobody reads before the end.
         plan.said = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the process has ended
         plan.process = subprocess.Popen(

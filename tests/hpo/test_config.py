@@ -184,9 +184,9 @@ def test_lanes_are_measured_for_a_task_and_one_for_a_function() -> None:
     assert built({"task": f"{SAMPLE}:curve"}).lanes() == 1
 
 
-def test_no_more_lanes_are_measured_out_than_trials_can_fill() -> None:
+def test_no_more_lanes_are_measured_out_than_let_half_of_the_trials_start_at_once() -> None:
     config = built({"task": f"{SAMPLE}:Line", "runner": {"workers": 2}, "limits": {"trials": 7}})
-    assert config.target(Path()).most_lanes == 4
+    assert config.target(Path()).most_lanes == 2
     config = built({"task": f"{SAMPLE}:Line", "limits": {"seconds": 7.0}})
     assert config.target(Path()).most_lanes == 0
 
