@@ -94,8 +94,8 @@ class _Bounded:
         match self._tuner.ask():
             case Keep(segment, adopt):
                 return Keep(self._clipped(segment), adopt)
-            case Probe(segments):
-                return Probe(tuple(self._clipped(segment) for segment in segments))
+            case Probe(segments, starts):
+                return Probe(tuple(self._clipped(segment) for segment in segments), starts)
             case None:
                 return None
 

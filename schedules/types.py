@@ -1,7 +1,7 @@
 """The nouns: a schedule hears nothing, a tuner hears at the end of a segment."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,12 +19,20 @@ class Segment:
     lr: Schedule  # local step -> factor
     steps: int  # optimizer steps to run
     evals: int = 0  # evenly spaced evaluations on the tuning split, the last at the end
+    # Float hyperparameters set where it begins, and kept from there on: {"weight_decay": 0.1}. They belong
+    # to the row: coming back to a mark brings the old ones back.
+    hyper: Mapping[str, float] = field(default_factory=dict[str, float])
+    is_mark: bool = True  # whether its end, as part of a Probe, may be gone on from; False saves a row
 
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise ValueError(f"steps={self.steps} must be at least 1")
         if self.evals < 0:
             raise ValueError(f"evals={self.evals} must be at least 0")
+
+
+def _nothing() -> NDArray[np.float32]:
+    return np.zeros(0, np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +42,9 @@ class Trace:
     segment: Segment
     losses: NDArray[np.floating[Any]]  # (steps,) training loss before each update
     val_losses: NDArray[np.floating[Any]]  # (evals,)
+    # (n,) losses of the examples at the last evaluation, the same examples for every trace; empty where none:
+    # candidates are compared example by example, which shows far smaller differences than two means do.
+    example_losses: NDArray[np.floating[Any]] = field(default_factory=_nothing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +52,30 @@ class Keep:
     """Run one segment and stay where it ends."""
 
     segment: Segment
-    adopt: int | None = None  # start from the end of that probe of the last Probe instead of from here
+    # Start from the end of that probed segment instead of from here. Numbers count the segments of all
+    # probes since the last Keep, from 0.
+    adopt: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """Run each segment from here, then come back here; all may run at once, in spare lanes."""
+    """Run each segment from here, then come back here; all may run at once, in spare lanes.
+
+    With `starts`, each segment begins where that probed segment ended, numbered as for `Keep.adopt`.
+    """
 
     segments: tuple[Segment, ...]
+    starts: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.segments:
             raise ValueError("a probe needs at least one segment")
+        if self.starts and len(self.starts) != len(self.segments):
+            raise ValueError(f"{len(self.segments)} segments, {len(self.starts)} starts: give one for each")
+
+
+class TunerFailure(ValueError):
+    """A tuner cannot go on, for a reason the user has to act on: the message says what to change."""
 
 
 class Tuner(Protocol):
@@ -63,5 +86,9 @@ class Tuner(Protocol):
         ...
 
     def tell(self, traces: Sequence[Trace]) -> None:
-        """Take in one trace per segment asked for, in order."""
+        """Take in one trace per segment asked for, in order.
+
+        Raises:
+            TunerFailure: nothing sensible is left to ask for; the trial fails with these words.
+        """
         ...

@@ -22,10 +22,10 @@ def described(wish):
     if wish is None:
         return None
     segments = [
-        (segment.steps, segment.evals, segment.lr(np.arange(segment.steps)).tolist())
-        for segment in segments_of(wish)
+        (one.steps, one.evals, one.lr(np.arange(one.steps)).tolist(), dict(one.hyper), one.is_mark)
+        for one in segments_of(wish)
     ]
-    return type(wish).__name__, segments, wish.adopt if isinstance(wish, Keep) else None
+    return type(wish).__name__, segments, wish.adopt if isinstance(wish, Keep) else wish.starts
 
 
 def obey(tuner, data):
@@ -70,14 +70,15 @@ def test_ask_twice_is_ask_once(name, data):
 @each_tuner
 @given(data=st.data())
 @law
-def test_adopt_names_a_segment_of_the_last_probe(name, data):
+def test_adopt_and_starts_name_a_probed_segment_since_the_last_keep_that_is_a_mark(name, data):
     asked, _ = obey(data.draw(TUNER_MAKERS[name])(), data)
-    probes = 0
+    probed = []
     for wish in asked:
-        if isinstance(wish, Probe):
-            probes = len(wish.segments)
-        elif wish.adopt is not None:
-            assert 0 <= wish.adopt < probes
+        named = wish.starts if isinstance(wish, Probe) else [wish.adopt] * (wish.adopt is not None)
+        for number in named:
+            assert 0 <= number < len(probed)
+            assert probed[number].is_mark
+        probed = [*probed, *wish.segments] if isinstance(wish, Probe) else []
 
 
 @each_tuner
