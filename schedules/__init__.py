@@ -25,7 +25,7 @@ from schedules.shapes import (
 )
 from schedules.spec import SCHEDULES, Family, build, format, from_config, parse, table_of
 from schedules.tuners import TUNERS, after, bounded, open_loop
-from schedules.types import Keep, Probe, Schedule, Segment, Trace, Tuner, TunerFailure
+from schedules.types import Keep, Probe, Schedule, Segment, Trace, Tuner, TunerError
 
 __all__ = [  # noqa: RUF022 - in reading order
     # the nouns
@@ -35,7 +35,7 @@ __all__ = [  # noqa: RUF022 - in reading order
     "Keep",
     "Probe",
     "Tuner",
-    "TunerFailure",
+    "TunerError",
     # shapes
     "constant",
     "linear",

@@ -74,7 +74,7 @@ class Probe:
             raise ValueError(f"{len(self.segments)} segments, {len(self.starts)} starts: give one for each")
 
 
-class TunerFailure(ValueError):
+class TunerError(ValueError):
     """A tuner cannot go on, for a reason the user has to act on: the message says what to change."""
 
 
@@ -89,6 +89,6 @@ class Tuner(Protocol):
         """Take in one trace per segment asked for, in order.
 
         Raises:
-            TunerFailure: nothing sensible is left to ask for; the trial fails with these words.
+            TunerError: nothing sensible is left to ask for; the trial fails with these words.
         """
         ...
