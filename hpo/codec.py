@@ -24,8 +24,8 @@ from hpo.events import (
 )
 from trials.spec import Report, TrialSpec
 
-FORMAT = 2  # 2: Noticed, and trials that ended out of memory
-_READS = (1, FORMAT)
+FORMAT = 3  # 2: Noticed, and trials that ended out of memory; 3: wall of reports
+_READS = (1, 2, FORMAT)
 
 _SPELLED = ("inf", "-inf", "nan")
 
@@ -102,7 +102,7 @@ def decode(line: str | bytes) -> Event:
     if kind is StudyStarted:
         written = fields.pop("format", None)
         if written not in _READS:
-            readable = " and ".join(map(str, _READS))
+            readable = ", ".join(map(str, _READS))
             raise JournalError(
                 f"journal format {written}, this version reads formats {readable}: use a newer version of hpo"
                 if isinstance(written, int) and written > FORMAT

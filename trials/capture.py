@@ -1,7 +1,7 @@
 """A tick recorded as a CUDA graph and replayed: no launch from Python inside a tick, no wait for the host.
 
 A graph replays the same kernels on the same memory, so what it reads and writes stays where it was when it
-was recorded: the rows themselves, and one place each for factors, indices and losses.
+was recorded: the rows themselves, and one place each for factors, indices and signals.
 """
 
 from collections.abc import Callable
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+
+from trials.signals import SIGNALS
 
 if TYPE_CHECKING:
     from trials.program import Program, Step
@@ -22,7 +24,7 @@ class _Graph:
     graph: Any  # torch.cuda.CUDAGraph
     factors: Tensor  # (T, K)
     index: Tensor  # (T, K, B)
-    losses: Tensor  # (T, K)
+    signals: Tensor  # (T, K, S)
 
 
 class Recorder:
@@ -52,7 +54,7 @@ class Recorder:
         factors: Tensor,  # (T, K)
         index: Tensor,  # (T, K, B)
         data: tuple[Tensor, ...],
-        losses: Tensor,  # (T, K), written
+        signals: Tensor,  # (T, K, S), written
     ) -> bool:
         """Whether the tick was run from a graph; False: it is the caller's to run."""
         if self._is_refused or self.program.forward.reason:
@@ -72,7 +74,7 @@ class Recorder:
             recorded.factors.copy_(factors[start : start + length])
             recorded.index.copy_(index[start : start + length])
             recorded.graph.replay()
-            losses[start : start + length].copy_(recorded.losses)
+            signals[start : start + length].copy_(recorded.signals)
         return True
 
     def _record(
@@ -89,7 +91,7 @@ class Recorder:
             torch.cuda.CUDAGraph(),
             factors[:length].clone(),
             index[:length].clone(),
-            torch.empty_like(factors[:length]),
+            torch.empty(length, len(factors[0]), len(SIGNALS), device=factors.device),
         )
         if self._pool is None:
             self._pool = torch.cuda.graph_pool_handle()
@@ -97,7 +99,7 @@ class Recorder:
         try:
             with torch.cuda.graph(made.graph, pool=self._pool):
                 for t in range(length):
-                    made.losses[t] = step(*rows, made.factors[t], made.index[t], *data)
+                    made.signals[t] = step(*rows, made.factors[t], made.index[t], *data)
         except RuntimeError as error:
             # Nothing ran: recording only writes down. The tick is then run as ever.
             self._is_refused = True

@@ -1,14 +1,16 @@
-"""Obey the tuners of all lanes, tick by tick; report at rungs; count position and spent.
+"""Obey the tuners of all lanes, tick by tick; report at rungs; count position, price and time.
 
 The only place that copies rows on a tuner's behalf. Each tick every lane runs what its tuner last wished
 for; a tick is cut short where some lane reaches the end of a segment, an evaluation or a rung, so none of
-these need be a multiple of it.
+these need be a multiple of it. The segments of a probe run side by side in lanes that no trial has, as far as
+there are any, and in turn otherwise; the numbers are the same.
 """
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +18,12 @@ from numpy.typing import NDArray
 from schedules import spec as schedule_spec
 from schedules.combine import shift
 from schedules.tuners import open_loop
-from schedules.types import Keep, Probe, Segment, Trace, Tuner
+from schedules.types import Keep, Probe, Tuner, TunerError
+from trials.course import Course, End, Strand
 from trials.lanes import Lanes, OutOfMemory
+from trials.record import Record, Signals, Tried
 from trials.rows import Row
+from trials.signals import LOSS
 from trials.spec import Report, TrialSpec, is_out_of_memory
 
 TICK = 10
@@ -36,9 +41,11 @@ class Ended:
     """A trial's lane is free again."""
 
     trial: int
-    outcome: str  # completed, diverged or out_of_memory
+    outcome: str  # completed, diverged, failed or out_of_memory
     row: Row | None = None  # where a completed trial ended
     reason: str = ""
+    record: Record | None = None
+    facts: tuple[Mapping[str, object], ...] = ()  # what its tuner says of what it tried
 
 
 @dataclass(frozen=True)
@@ -48,51 +55,6 @@ class Reduced:
     lanes: int
     parked: tuple[int, ...]
     reason: str
-
-
-@dataclass
-class _Course:
-    """Where one trial is in what its tuner asked for."""
-
-    spec: TrialSpec
-    tuner: Tuner
-    wish: Keep | Probe | None = None
-    segments: tuple[Segment, ...] = ()
-    at: int = 0  # which segment of the wish
-    local: int = 0  # steps done of it
-    mark: Row | None = None  # where a probe began
-    ends: list[Row] = field(default_factory=list[Row])  # of the last probe
-    losses: list[NDArray[np.float32]] = field(default_factory=list[NDArray[np.float32]])
-    val_losses: list[float] = field(default_factory=list[float])
-    traces: list[Trace] = field(default_factory=list[Trace])
-    spent: int = 0
-    step: int = 0
-    rung: int = 0
-    seconds: float = 0.0
-    # Of kept steps only: what a probe tried is not what the trial is.
-    since_report: list[NDArray[np.float32]] = field(default_factory=list[NDArray[np.float32]])
-
-    @property
-    def is_probing(self) -> bool:
-        """Whether the lane holds a copy that will be thrown away."""
-        return isinstance(self.wish, Probe)
-
-    @property
-    def segment(self) -> Segment:
-        return self.segments[self.at]
-
-    def next_eval(self) -> int:
-        """Local step of the next evaluation asked for inside the segment, or its end."""
-        segment = self.segment
-        done = len(self.val_losses)
-        if done >= segment.evals:
-            return segment.steps
-        return math.ceil(segment.steps * (done + 1) / segment.evals)
-
-    def until(self) -> int:
-        """Steps to the next moment at which something has to be done for this lane."""
-        rung = self.spec.rungs[self.rung] - self.spent
-        return min(rung, self.next_eval() - self.local)
 
 
 class Drive:
@@ -105,10 +67,12 @@ class Drive:
             raise ValueError(f"tick={tick} must be at least 1 step")
         self.lanes, self.tick_steps, self._make_tuner = lanes, tick, make_tuner
         self._telling = ("train_loss", metric)  # not finite: diverged; other metrics may be undefined early
-        self._courses: dict[int, _Course] = {}  # in the order of admission
-        self._parked: dict[int, Row] = {}  # rows of trials whose lane was taken away
+        self._courses: dict[int, Course] = {}  # in the order of admission
+        self._owners: dict[int, int] = {}  # lane -> trial, in the order of admission; copies are below zero
+        self._parked: dict[int, Row] = {}  # rows whose lane was taken away
         self._proven = 0  # most lanes that ever ran a tick at once
-        self._lost: set[int] = set()  # trials whose row memory running out has spoiled
+        self._lost: set[int] = set()  # lanes whose row memory running out has spoiled
+        self._copies = 0  # made so far
 
     def __len__(self) -> int:
         return len(self._courses)
@@ -122,11 +86,12 @@ class Drive:
         Raises:
             ValueError: a schedule, hyperparameter or row that cannot be.
         """
-        course = _Course(spec, self._make_tuner(spec, 0 if start is None else start.step))
+        course = Course(spec, self._make_tuner(spec, 0 if start is None else start.step))
         self.lanes.admit(spec, start)
         self._courses[spec.trial] = course
+        self._owners[spec.trial] = spec.trial
         if start is not None:
-            course.step = start.step
+            course.step = course.record.first_step = start.step
         try:
             self._wish(course)
         except BaseException:
@@ -134,63 +99,146 @@ class Drive:
             self.stop(spec.trial)
             raise
 
+    def used(self) -> int:
+        """Lanes that are taken, copies of rows and rows that wait on the host among them."""
+        return len(self._owners)
+
     def room(self) -> int:
         """How many more trials it would take now."""
-        return max(0, self.lanes.capacity - len(self._courses))
+        return max(0, self.lanes.capacity - len(self._owners))
 
-    def stop(self, trial: int) -> None:
-        """Free the trial's lane; nothing more is said of it."""
-        del self._courses[trial]
-        if self._parked.pop(trial, None) is None:
-            self.lanes.retire(trial)
+    def stop(self, trial: int) -> Ended:
+        """Free the trial's lanes; what was recorded of it until now."""
+        course = self._courses.pop(trial)
+        for lane in [lane for lane, owner in self._owners.items() if owner == trial]:
+            self._free(lane)
+        facts: Callable[[], list[Mapping[str, object]]] = getattr(course.tuner, "facts", list)
+        return Ended(trial, "stopped", record=course.record, facts=tuple(facts()))
 
-    def _wish(self, course: _Course) -> None:
+    def _free(self, lane: int) -> None:
+        del self._owners[lane]
+        self._lost.discard(lane)
+        if self._parked.pop(lane, None) is None:
+            self.lanes.retire(lane)
+
+    # -- what a tuner wishes for --------------------------------------------------------------------------
+
+    def _wish(self, course: Course) -> None:
         """Ask the tuner, and put the row where its wish begins."""
-        course.wish = course.tuner.ask()
-        course.at, course.traces = 0, []
-        self._begin_segment(course)
+        trial = course.spec.trial
+        course.wish, course.traces, course.strands = course.tuner.ask(), {}, []
         match course.wish:
             case None:
-                course.segments = ()
+                pass
             case Keep(segment, adopt):
-                course.segments = (segment,)
                 if adopt is not None:
-                    row = course.ends[adopt]
-                    course.step = row.step
-                    self.lanes.write(course.spec.trial, row)
-                course.ends = []
+                    self._adopt(course, adopt)
+                elif course.mark is not None:
+                    self._put(trial, course.mark)
+                course.ends, course.mark, course.first_losses = [], None, None
+                self._run(course, Strand(trial, 0, segment))
             case Probe(segments):
-                course.segments = segments
-                course.mark, course.ends = self.lanes.read(course.spec.trial), []
+                if course.mark is None:
+                    course.mark = self._row(trial)
+                course.first = len(course.ends)
+                course.ends.extend([None] * len(segments))
+                course.queue = deque(range(len(segments)))
+                self._begin(course, copies=False)
 
-    def _begin_segment(self, course: _Course) -> None:
-        course.local, course.losses, course.val_losses = 0, [], []
+    def _adopt(self, course: Course, number: int) -> None:
+        end = course.ends[number]
+        assert end is not None
+        assert end.row is not None, "the segment was asked for as no mark"
+        course.step = end.row.step
+        self._put(course.spec.trial, end.row)
+        for signals in end.past:
+            course.keep(signals)
+        for tried in end.line:
+            tried.is_adopted = True
+
+    def _run(self, course: Course, strand: Strand) -> None:
+        course.strands.append(strand)
+        if strand.segment.hyper:
+            try:
+                self.lanes.set_hyper(strand.lane, strand.segment.hyper)
+            except ValueError as error:
+                raise TunerError(str(error)) from None
+
+    def _begin(self, course: Course, copies: bool) -> None:
+        """Give segments that wait a lane each: the trial's own, and with `copies` those that nobody has.
+
+        Copies begin with a tick: until then a lane that has come free may be given to another trial.
+        """
+        assert isinstance(course.wish, Probe)
+        while course.queue:
+            taken = {strand.lane for strand in course.strands}
+            lane = course.spec.trial
+            if lane in taken or lane in self._parked:
+                if not copies or self._parked or len(self._owners) >= self.lanes.capacity:
+                    return
+                self._copies += 1
+                lane = -self._copies
+            number = course.queue.popleft()
+            row = self._start_of(course, number)
+            if lane < 0:
+                self.lanes.admit(course.spec, row, lane)
+                self._owners[lane] = course.spec.trial
+            else:
+                self._put(lane, row)
+            self._run(course, Strand(lane, number, course.wish.segments[number]))
+
+    def _start_of(self, course: Course, number: int) -> Row:
+        """The row that a segment of a probe begins from."""
+        assert isinstance(course.wish, Probe)
+        assert course.mark is not None
+        if not course.wish.starts:
+            return course.mark
+        end = course.ends[course.wish.starts[number]]
+        assert end is not None
+        assert end.row is not None, "the segment was asked for as no mark"
+        return end.row
+
+    def _row(self, lane: int) -> Row:
+        return self._parked[lane] if lane in self._parked else self.lanes.read(lane)
+
+    def _put(self, lane: int, row: Row) -> None:
+        if lane in self._parked:
+            self._parked[lane] = row
+        else:
+            self.lanes.write(lane, row)
+
+    # -- ticks --------------------------------------------------------------------------------------------
 
     def tick(self) -> list[Report | Ended | Reduced]:
         """Run every lane for at most one tick; what happened, in order."""
         said: list[Report | Ended | Reduced] = []
-        for trial, course in list(self._courses.items()):
+        for course in list(self._courses.values()):
             if course.wish is None:
                 # A tuner with nothing more to run ends the trial before its budget: its last report stands.
-                said.extend(self._complete(trial, course))
+                said.extend(self._complete(course))
         if not self._courses:
             return said
         self._take_back()
-        order = self.lanes.trials
-        courses = [self._courses[trial] for trial in order]
-        steps = min(self.tick_steps, *(course.until() for course in courses))
-        factors = np.stack(
-            [
-                np.asarray(course.segment.lr(np.arange(course.local, course.local + steps)), dtype=np.float64)
-                for course in courses
-            ],
-            axis=1,
+        for course in self._courses.values():
+            if course.queue:
+                self._begin(course, copies=True)
+        order = self.lanes.numbers
+        strands = self._running()
+        steps = min(
+            self.tick_steps,
+            *(course.until(len(strands[trial])) for trial, course in self._courses.items() if strands[trial]),
         )
+        # A lane whose probe waits for others to end goes nowhere until then.
+        factors = np.zeros((steps, len(order)))
+        for mine in strands.values():
+            for strand in mine:
+                at = np.arange(strand.local, strand.local + steps)
+                factors[:, order.index(strand.lane)] = strand.segment.lr(at)
         # The first time so many lanes run is when memory runs out, so that is when copies are worth having.
         shortage, copies = "", dict[int, Row]()
         try:
             if len(order) > self._proven:
-                copies = {trial: self.lanes.read(trial) for trial in order}
+                copies = {lane: self.lanes.read(lane) for lane in order}
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
@@ -199,35 +247,22 @@ class Drive:
             return [*said, *self._reduce(str(error) or type(error).__name__)]
         began = time.perf_counter()
         try:
-            losses = self.lanes.run(factors)
+            signals = self.lanes.run(factors)
             done = np.full(len(order), steps)
             self._proven = max(self._proven, len(order))
         except OutOfMemory as error:
             shortage = str(error)
-            losses, done = error.losses, self._mended(error, copies)
+            signals, done = error.signals, self._mended(error, copies)
         seconds = time.perf_counter() - began
-        due: list[int] = []
-        for column, (trial, course) in enumerate(zip(order, courses, strict=True)):
-            steps = int(done[column])
-            lane_losses = losses[:steps, column]
+        due: list[Course] = []
+        for trial, mine in strands.items():
+            course = self._courses[trial]
             course.seconds += seconds
-            if not steps:
-                continue
-            course.local += steps
-            course.spent += steps
-            course.losses.append(lane_losses)
-            if not course.is_probing:
-                course.step += steps
-                course.since_report.append(lane_losses)
-            if not np.isfinite(lane_losses).all() and not course.is_probing:
-                bad = int(np.argmin(np.isfinite(lane_losses)))
-                # Where it broke, not where the tick ended: ticks depend on the neighbours, reports must not.
-                past = steps - bad - 1
-                course.step, course.spent = course.step - past, course.spent - past
-                reason = f"training loss {lane_losses[bad]} at step {course.step - 1}"
-                said.extend(self._diverge(trial, course, {"train_loss": math.inf}, reason))
-            elif course.until() == 0:
-                due.append(trial)
+            columns = [order.index(strand.lane) for strand in mine]
+            came = [(strand, signals[: done[at], at]) for strand, at in zip(mine, columns, strict=True)]
+            said.extend(self._advance(course, [one for one in came if len(one[1])]))
+            if trial in self._courses and mine and course.until(len(mine)) <= 0:
+                due.append(course)
         if due:
             said.extend(self._hear(due))
         copies.clear()
@@ -235,152 +270,221 @@ class Drive:
             said.extend(self._reduce(shortage))
         return said
 
+    def _running(self) -> dict[int, list[Strand]]:
+        """Trial -> the strands whose rows are in lanes, not on the host."""
+        return {
+            trial: [strand for strand in course.strands if strand.lane not in self._parked]
+            for trial, course in self._courses.items()
+        }
+
+    def _advance(self, course: Course, came: list[tuple[Strand, Signals]]) -> list[Report | Ended]:
+        """Take in the steps that a trial's strands have done: (t, S) signals of each."""
+        course.wall += max((len(signals) for _, signals in came), default=0)
+        for strand, signals in came:
+            strand.local += len(signals)
+            strand.signals.append(signals)
+            course.spent += len(signals)
+            if course.is_probing:
+                if course.first_losses is None:
+                    course.first_losses = signals[:1, LOSS]
+                continue
+            course.step += len(signals)
+            losses = signals[:, LOSS]
+            if np.isfinite(losses).all():
+                course.keep(signals)
+                continue
+            bad = int(np.argmin(np.isfinite(losses)))
+            # Where it broke, not where the tick ended: ticks depend on the neighbours, reports must not.
+            past = len(losses) - bad - 1
+            course.step, course.spent = course.step - past, course.spent - past
+            course.wall -= past
+            course.keep(signals[: bad + 1])
+            reason = f"training loss {losses[bad]} at step {course.step - 1}"
+            return self._diverge(course, {"train_loss": math.inf}, reason)
+        return []
+
     # -- memory -------------------------------------------------------------------------------------------
 
     def _take_back(self) -> None:
-        """Give lanes that have become free to trials that wait on the host, the oldest first."""
-        for trial in list(self._parked):
+        """Give lanes that have become free to rows that wait on the host, the oldest first."""
+        for lane in list(self._parked):
             if len(self.lanes) == self.lanes.capacity:
                 break
-            self.lanes.admit(self._courses[trial].spec, self._parked.pop(trial))
+            spec = self._courses[self._owners[lane]].spec
+            self.lanes.admit(spec, self._parked.pop(lane), lane)
 
     def _mended(self, shortage: OutOfMemory, copies: dict[int, Row]) -> NDArray[np.int64]:
         """Steps that each lane has done, once rows that may be half changed are back where they began."""
         done = shortage.done.copy()
-        for trial in shortage.torn:
-            if trial in copies:
-                self.lanes.write(trial, copies[trial])
+        for lane in shortage.torn:
+            if lane in copies:
+                self.lanes.write(lane, copies[lane])
             else:
-                self._lost.add(trial)
-            done[self.lanes.trials.index(trial)] = 0
+                self._lost.add(lane)
+            done[self.lanes.numbers.index(lane)] = 0
         return done
 
     def _reduce(self, reason: str) -> list[Ended | Reduced]:
         """Half as many lanes; the youngest rows wait on the host. One lane alone cannot be halved."""
-        said: list[Ended | Reduced] = []
-        for trial in [trial for trial in self._courses if trial in self._lost]:
-            self.stop(trial)
-            said.append(Ended(trial, "out_of_memory", reason=reason))
+        lost = dict.fromkeys(self._owners[lane] for lane in self._lost if lane in self._owners)
+        said: list[Ended | Reduced] = [self._end(trial, "out_of_memory", reason) for trial in lost]
         self._lost.clear()
-        running = [trial for trial in self._courses if trial not in self._parked]
+        running = [lane for lane in self._owners if lane not in self._parked]
         if not running:
             return said
         if len(running) == 1 and self.lanes.capacity == 1:
-            self.stop(running[0])
-            return [*said, Ended(running[0], "out_of_memory", reason=reason)]
+            return [*said, self._end(self._owners[running[0]], "out_of_memory", reason)]
         capacity = max(1, min(self.lanes.capacity, len(running)) // 2)
-        youngest = tuple(running[capacity:])
-        for trial in reversed(youngest):
+        parked: list[int] = []
+        for lane in reversed(running[capacity:]):
+            if lane not in self._owners:
+                continue  # went with its trial
             try:
-                self._parked[trial] = self.lanes.read(trial)
+                self._parked[lane] = self.lanes.read(lane)
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
                 # Not even a row fits on the host any more.
-                self.stop(trial)
-                said.append(Ended(trial, "out_of_memory", reason=reason))
+                said.append(self._end(self._owners[lane], "out_of_memory", reason))
                 continue
-            self.lanes.retire(trial)
-        youngest = tuple(trial for trial in youngest if trial in self._parked)
+            self.lanes.retire(lane)
+            parked.append(lane)
+        trials = tuple(dict.fromkeys(self._owners[lane] for lane in reversed(parked) if lane in self._owners))
         self.lanes.shrink(capacity)
         self._proven = min(self._proven, capacity)
-        return [*said, Reduced(capacity, youngest, reason)]
+        return [*said, Reduced(capacity, trials, reason)]
 
     # -- hearing ------------------------------------------------------------------------------------------
 
-    def _hear(self, due: list[int]) -> list[Report | Ended]:
-        """Evaluate once for all lanes that reached a boundary, then act on it lane by lane."""
+    def _hear(self, due: list[Course]) -> list[Report | Ended]:
+        """Evaluate once for all lanes that reached a boundary, then act on it trial by trial."""
         said: list[Report | Ended] = []
-        courses = {trial: self._courses[trial] for trial in due}
-        probing = [trial for trial, one in courses.items() if self._at_rung(one) and one.is_probing]
-        here = [
-            trial
-            for trial, one in courses.items()
-            if self._at_eval(one) or (self._at_rung(one) and not one.is_probing)
-        ]
-        metrics = self._evaluate() if here else {}
-        kept = self._evaluate_kept(probing) if probing else {}
-        for trial, course in courses.items():
-            while self._at_eval(course):
-                course.val_losses.append(metrics[trial].get("val_loss", math.nan))
-            if self._at_rung(course):
-                # Where nothing was kept since the last report, the kept row's loss on the batch that
-                # follows it.
-                losses = np.concatenate(course.since_report or [course.losses[0][:1]])
-                course.since_report = []
-                found = kept[trial] if course.is_probing else metrics[trial]
-                values = {"train_loss": float(losses.mean()), **found}
-                bad = next((name for name in self._telling if not math.isfinite(values.get(name, 0.0))), "")
-                if bad:
-                    said.extend(self._diverge(trial, course, values, f"{bad} is {values[bad]}"))
-                    continue
-                said.append(self._report(trial, course, values))
-                course.rung += 1
-                if course.rung == len(course.spec.rungs):
-                    said.extend(self._complete(trial, course))
-                    continue
-            if course.local == course.segment.steps:
-                self._next_segment(trial, course)
+        at_rung = [course for course in due if course.is_at_rung]
+        metrics = self._evaluate([course for course in at_rung if not course.is_probing])
+        metrics.update(self._evaluate_kept([course for course in at_rung if course.is_probing]))
+        running = self._running()
+        asking = [one for course in due for one in running[course.spec.trial] if one.is_at_eval]
+        try:
+            self._compare(asking)
+        except TunerError as error:
+            return [*said, *(self._end(course.spec.trial, "failed", str(error)) for course in due)]
+        for course in due:
+            ended = self._report_rungs(course, metrics.get(course.spec.trial, {}))
+            said.extend(ended)
+            if course.spec.trial not in self._courses:
+                continue
+            try:
+                for strand in running[course.spec.trial]:
+                    if strand.local == strand.segment.steps:
+                        self._finish(course, strand)
+            except TunerError as error:
+                said.append(self._end(course.spec.trial, "failed", str(error)))
         return said
 
-    def _evaluate(self) -> dict[int, dict[str, float]]:
-        found = self.lanes.evaluate("val")
+    def _compare(self, strands: list[Strand]) -> None:
+        """Losses of every example of the tuning split, for strands that are to be compared by them."""
+        if not strands:
+            return
+        found = self.lanes.evaluate("tune", [strand.lane for strand in strands], per_example=True)
+        if "loss" not in found:
+            raise TunerError(
+                "a schedule that listens compares learning rates by the metric 'loss', one value for each "
+                f"example, which Task.metrics does not return; it returns {', '.join(found)}"
+            )
+        for strand, losses in zip(strands, found["loss"], strict=True):
+            while strand.is_at_eval:
+                strand.val_losses.append(float(losses.mean()))
+            strand.example_losses = losses
+
+    def _report_rungs(self, course: Course, metrics: dict[str, float]) -> list[Report | Ended]:
+        """Reports at the rungs reached: one, or several where strands side by side went past more."""
+        said: list[Report | Ended] = []
+        while course.is_at_rung:
+            # Where nothing was kept since the last report, the kept row's loss on the batch that follows it.
+            first = [] if course.first_losses is None else [course.first_losses]
+            losses = np.concatenate(course.since_report or first)
+            course.since_report = []
+            values = {"train_loss": float(losses.mean()), **metrics}
+            bad = next((name for name in self._telling if not math.isfinite(values.get(name, 0.0))), "")
+            if bad:
+                return [*said, *self._diverge(course, values, f"{bad} is {values[bad]}")]
+            said.append(self._report(course, values))
+            course.rung += 1
+            if course.rung == len(course.spec.rungs):
+                return [*said, *self._complete(course)]
+        return said
+
+    def _evaluate(self, courses: list[Course]) -> dict[int, dict[str, float]]:
+        """Trial -> metrics of what its own lane holds."""
+        if not courses:
+            return {}
+        trials = [course.spec.trial for course in courses]
+        found = self.lanes.evaluate("val", trials)
         return {
             trial: {f"val_{name}": float(values[column]) for name, values in found.items()}
-            for column, trial in enumerate(self.lanes.trials)
+            for column, trial in enumerate(trials)
         }
 
-    def _evaluate_kept(self, probing: list[int]) -> dict[int, dict[str, float]]:
+    def _evaluate_kept(self, courses: list[Course]) -> dict[int, dict[str, float]]:
         """The metrics of the rows these trials will come back to: what a trial is, not what it tries."""
-        copies = {trial: self.lanes.read(trial) for trial in probing}
-        for trial in probing:
-            self.lanes.write(trial, self._marked(trial))
-        found = self._evaluate()
-        for trial, copy in copies.items():
-            self.lanes.write(trial, copy)
-        return found
+        # In any of a trial's lanes: its own may have to wait on the host.
+        lanes = {one.spec.trial: self._running()[one.spec.trial][0].lane for one in courses}
+        copies = {lane: self.lanes.read(lane) for lane in lanes.values()}
+        for course in courses:
+            self.lanes.write(lanes[course.spec.trial], self._marked(course))
+        found = self.lanes.evaluate("val", list(lanes.values())) if lanes else {}
+        for lane, copy in copies.items():
+            self.lanes.write(lane, copy)
+        return {
+            trial: {f"val_{name}": float(values[column]) for name, values in found.items()}
+            for column, trial in enumerate(lanes)
+        }
 
-    def _marked(self, trial: int) -> Row:
-        mark = self._courses[trial].mark
-        assert mark is not None
-        return mark
+    def _marked(self, course: Course) -> Row:
+        assert course.mark is not None
+        return course.mark
 
-    def _at_rung(self, course: _Course) -> bool:
-        return course.spent == course.spec.rungs[course.rung]
-
-    def _at_eval(self, course: _Course) -> bool:
-        return len(course.val_losses) < course.segment.evals and course.local == course.next_eval()
-
-    def _next_segment(self, trial: int, course: _Course) -> None:
-        course.traces.append(
-            Trace(course.segment, np.concatenate(course.losses), np.asarray(course.val_losses))
-        )
+    def _finish(self, course: Course, strand: Strand) -> None:
+        """A segment is done: free its lane for the next, and tell the tuner once all are."""
+        course.strands.remove(strand)
+        course.traces[strand.number] = strand.trace()
         if course.is_probing:
-            course.ends.append(self.lanes.read(trial))
-            # Back to where the probe began: the step is part of the row, so the next segment sees the same
-            # batches.
-            self.lanes.write(trial, self._marked(trial))
-        course.at += 1
-        if course.at < len(course.segments):
-            self._begin_segment(course)
-        else:
-            course.tuner.tell(course.traces)
-            self._wish(course)
+            self._remember(course, strand)
+            if strand.lane < 0:
+                self._free(strand.lane)
+            if course.queue or course.strands:
+                self._begin(course, copies=False)
+                return
+        course.tuner.tell([course.traces[number] for number in range(len(course.segments))])
+        self._wish(course)
 
-    def _report(self, trial: int, course: _Course, metrics: dict[str, float]) -> Report:
-        return Report(trial, course.step, course.spent, course.seconds, metrics)
+    def _remember(self, course: Course, strand: Strand) -> None:
+        """Keep where a probed segment ended, and what led there."""
+        assert isinstance(course.wish, Probe)
+        start = course.wish.starts[strand.number] if course.wish.starts else -1
+        before = course.ends[start] if start >= 0 else None
+        number = course.first + strand.number
+        signals = np.concatenate(strand.signals)
+        began = self._start_of(course, strand.number).step
+        tried = Tried(began, number, start, signals, strand.val_losses)
+        course.record.tried.append(tried)
+        row = self.lanes.read(strand.lane) if strand.segment.is_mark else None
+        past, line = (before.past, before.line) if before is not None else ((), ())
+        course.ends[number] = End(row, (*past, signals), (*line, tried))
 
-    def _diverge(
-        self, trial: int, course: _Course, metrics: dict[str, float], reason: str
-    ) -> list[Report | Ended]:
-        report = self._report(trial, course, metrics)
-        self.stop(trial)
-        return [report, Ended(trial, "diverged", reason=reason)]
+    # -- ends ---------------------------------------------------------------------------------------------
 
-    def _complete(self, trial: int, course: _Course) -> list[Report | Ended]:
-        if course.is_probing:
-            row = self._marked(trial)
-        else:
-            row = self._parked[trial] if trial in self._parked else self.lanes.read(trial)
-        self.stop(trial)
-        return [Ended(trial, "completed", row)]
+    def _report(self, course: Course, metrics: dict[str, float]) -> Report:
+        # Strands side by side may go a few steps past a rung; what was reached is the rung.
+        spent = min(course.spent, course.spec.rungs[course.rung])
+        return Report(course.spec.trial, course.step, spent, course.seconds, metrics, course.wall)
+
+    def _diverge(self, course: Course, metrics: dict[str, float], reason: str) -> list[Report | Ended]:
+        return [self._report(course, metrics), self._end(course.spec.trial, "diverged", reason)]
+
+    def _complete(self, course: Course) -> list[Report | Ended]:
+        row = self._marked(course) if course.is_probing else self._row(course.spec.trial)
+        return [self._end(course.spec.trial, "completed", row=row)]
+
+    def _end(self, trial: int, outcome: str, reason: str = "", row: Row | None = None) -> Ended:
+        return replace(self.stop(trial), outcome=outcome, reason=reason, row=row)

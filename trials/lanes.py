@@ -6,7 +6,7 @@ computed for empty lanes in eager mode, and a compiled step of a fixed width run
 
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 
 import numpy as np
@@ -20,6 +20,7 @@ from trials.data.order import batches
 from trials.data.stream import Reader, Stream
 from trials.program import CHUNK, Block, Program, Step
 from trials.rows import Row
+from trials.signals import SIGNALS
 from trials.spec import TrialSpec, is_out_of_memory
 from trials.task import Batch
 
@@ -27,19 +28,22 @@ from trials.task import Batch
 class OutOfMemory(Exception):  # noqa: N818 - named for what happened
     """Memory ran out inside `Lanes.run`; what was done until then stands.
 
-    `losses` (T, K); `done` (K,) steps that each lane has done of the T; `torn`, trials whose row may be
+    `signals` (T, K, S); `done` (K,) steps that each lane has done of the T; `torn`, trials whose row may be
     half changed.
     """
 
     def __init__(
-        self, losses: NDArray[np.float32], done: NDArray[np.int64], torn: tuple[int, ...], reason: str
+        self, signals: NDArray[np.float32], done: NDArray[np.int64], torn: tuple[int, ...], reason: str
     ) -> None:
         super().__init__(reason)
-        self.losses, self.done, self.torn = losses, done, torn
+        self.signals, self.done, self.torn = signals, done, torn
 
 
 class Lanes:
-    """K trials of one program; every lane at its own step. A lane is known by its trial's number."""
+    """K rows of one program; every lane at its own step.
+
+    A lane is known by a number: a trial's own, or one below zero for a copy of its row.
+    """
 
     def __init__(self, program: Program, capacity: int, compiler: Compiler | None = None) -> None:
         if capacity < 1:
@@ -48,7 +52,7 @@ class Lanes:
         self.compiler = compiler or Compiler.never()
         self._block = program.block(capacity)
         self._recorder = Recorder(program, self.compiler.notice)
-        self._order: list[int] = []  # trial of each running row
+        self._order: list[int] = []  # number of each running row
         self._specs: dict[int, TrialSpec] = {}
         self._steps: dict[
             int, int
@@ -62,29 +66,34 @@ class Lanes:
         return len(self._order)
 
     @property
-    def trials(self) -> tuple[int, ...]:
-        """The trials that have a lane, in the order of the columns that `run` and `evaluate` speak of."""
+    def numbers(self) -> tuple[int, ...]:
+        """The lanes that run, in the order of the columns that `run` and `evaluate` speak of."""
         return tuple(self._order)
 
-    def admit(self, spec: TrialSpec, start: Row | None = None) -> None:
+    def admit(self, spec: TrialSpec, start: Row | None = None, number: int | None = None) -> None:
         """Give a trial the next free lane, from its first row or from `start`.
+
+        With a `number` below zero it is one more lane of a trial: it sees the same batches and the same
+        noise, and only what it is told to do differs.
 
         Raises:
             ValueError: no lane is free, or the row is of another structure.
         """
+        number = spec.trial if number is None else number
         if len(self._order) == self.capacity:
             raise ValueError(f"all {self.capacity} lanes are taken")
-        if spec.trial in self._specs:
-            raise ValueError(f"trial {spec.trial} has a lane already")
+        if number in self._specs:
+            raise ValueError(f"trial {number} has a lane already")
         row = start or self.program.first_row(spec)
         self._refuse_misfit(row)
-        self._order.append(spec.trial)
-        self._specs[spec.trial] = spec
-        self._write(spec.trial, row)
+        self._order.append(number)
+        self._specs[number] = spec
+        self._write(number, row)
 
     def _refuse_misfit(self, row: Row) -> None:
         # By shape and name: a copy alone would stretch one slot of optimizer state over two.
-        for name, tensor in (("weights", row.weights), ("buffers", row.buffers), ("state", row.state)):
+        for name in ("weights", "buffers", "state", "memory"):
+            tensor: Tensor = getattr(row, name)
             wanted = tuple(getattr(self._block, name).shape[1:])
             if tuple(tensor.shape) != wanted:
                 raise ValueError(
@@ -97,13 +106,14 @@ class Lanes:
 
     def _write(self, trial: int, row: Row) -> None:
         nothing = torch.empty(0)
-        self._facts[trial] = replace(row, weights=nothing, buffers=nothing, state=nothing)
+        self._facts[trial] = replace(row, weights=nothing, buffers=nothing, state=nothing, memory=nothing)
         lane = self._order.index(trial)
         values = torch.tensor([row.hyper[name] for name in self.program.float_names], dtype=torch.float32)
         block = self._block
         block.weights[lane].copy_(row.weights)
         block.buffers[lane].copy_(row.buffers)
         block.state[lane].copy_(row.state)
+        block.memory[lane].copy_(row.memory)
         block.hyper[lane].copy_(values)
         block.step[lane] = row.step
         block.key[lane] = row.key
@@ -112,11 +122,31 @@ class Lanes:
     def read(self, trial: int) -> Row:
         """The trial's row, copied to the host."""
         lane, facts = self._order.index(trial), self._facts[trial]
-        weights, buffers, state = (
+        block = self._block
+        weights, buffers, state, memory = (
             tensor[lane].to("cpu", copy=True)
-            for tensor in (self._block.weights, self._block.buffers, self._block.state)
+            for tensor in (block.weights, block.buffers, block.state, block.memory)
         )
-        return replace(facts, weights=weights, buffers=buffers, state=state, step=self._steps[trial])
+        step = self._steps[trial]
+        return replace(facts, weights=weights, buffers=buffers, state=state, memory=memory, step=step)
+
+    def set_hyper(self, number: int, values: Mapping[str, float]) -> None:
+        """Set float hyperparameters of a running row, for the steps to come.
+
+        Raises:
+            ValueError: the program has no such float hyperparameter.
+        """
+        known = self.program.float_names
+        for name in values:
+            if name not in known:
+                raise ValueError(
+                    f"{name!r} is no float hyperparameter of this trial; it has {', '.join(known)}"
+                )
+        facts = self._facts[number]
+        self._facts[number] = replace(facts, hyper={**facts.hyper, **values})
+        lane = self._order.index(number)
+        for name, value in values.items():
+            self._block.hyper[lane, known.index(name)] = value
 
     def write(self, trial: int, row: Row) -> None:
         """Set a running trial's row: rewind, fork, exploit.
@@ -130,7 +160,8 @@ class Lanes:
     def copy(self, source: int, target: int) -> None:
         """Overwrite the target's row with the source's; each keeps its hyperparameters and streams."""
         a, b = self._order.index(source), self._order.index(target)
-        for tensor in (self._block.weights, self._block.buffers, self._block.state, self._block.step):
+        block = self._block
+        for tensor in (block.weights, block.buffers, block.state, block.memory, block.step):
             tensor[b].copy_(tensor[a])
         self._steps[target] = self._steps[source]
 
@@ -170,9 +201,9 @@ class Lanes:
                 setattr(self._block, name, getattr(self._block, name).to(device))
 
     def run(self, factors: NDArray[np.floating]) -> NDArray[np.float32]:
-        """(T, K) learning-rate factors -> (T, K) training losses before each update; one host transfer.
+        """(T, K) learning-rate factors -> (T, K, S) signals of each step; one host transfer.
 
-        K is the number of running lanes, in the order of `trials`.
+        K is the number of running lanes, in the order of `numbers`; `trials.signals.SIGNALS` names the S.
 
         Raises:
             OutOfMemory: memory ran out on the way; it says how far each lane came.
@@ -180,7 +211,7 @@ class Lanes:
         steps, count = factors.shape
         assert count == len(self._order), "one column of factors for each running lane"
         done = np.zeros(count, np.int64)
-        losses = np.full((steps, count), np.nan, np.float32)
+        found = np.full((steps, count, len(SIGNALS)), np.nan, np.float32)
         step, width = self.compiler.step(self.program, count, self.capacity)
         began = time.perf_counter()
         start = 0
@@ -188,7 +219,7 @@ class Lanes:
             # Piece by piece, each through all its steps: its rows stay in the cache meanwhile.
             for start in range(0, count, width):
                 here = slice(start, min(start + width, count))
-                self._run_piece(step, width, start, factors[:, here], done[here], losses[:, here])
+                self._run_piece(step, width, start, factors[:, here], done[here], found[:, here])
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
@@ -199,13 +230,13 @@ class Lanes:
             # The frames hold what was computed so far: the very memory that is wanted.
             traceback.clear_frames(error.__traceback__)
             raise OutOfMemory(
-                losses, done, tuple(torn), (str(error) or type(error).__name__).splitlines()[0]
+                found, done, tuple(torn), (str(error) or type(error).__name__).splitlines()[0]
             ) from None
         self.compiler.record(self.program, steps * count, time.perf_counter() - began)
         self._count(done)
         if self._reader is not None:
             self._reader.expect([self._steps[trial] for trial in self._order], steps)
-        return losses
+        return found
 
     def _count(self, done: NDArray[np.int64]) -> None:
         for trial, steps in zip(self._order, done.tolist(), strict=True):
@@ -218,14 +249,14 @@ class Lanes:
         start: int,
         factors: NDArray[np.floating],  # (T, K) of one piece of the lanes
         done: NDArray[np.int64],  # (K,), written: steps done, also where memory ran out on the way
-        found: NDArray[np.float32],  # (T, K), written: losses of the steps done
+        found: NDArray[np.float32],  # (T, K, S), written: signals of the steps done
     ) -> None:
         steps, count = factors.shape
         device, trials = self.program.device, self._order[start : start + count]
         # Rows beyond `count` are idle or left over; what is computed for them is never read.
         factors_here = torch.zeros(steps, width, device=device)
         factors_here[:, :count] = torch.as_tensor(factors, dtype=torch.float32)
-        losses = torch.empty(steps, width, device=device)
+        signals = torch.empty(steps, width, len(SIGNALS), device=device)
         tensors = self._sized(start + width).lanes(start, start + width).tensors()
         stream = self.program.splits.train
         try:
@@ -233,19 +264,19 @@ class Lanes:
                 if isinstance(stream, Stream):
                     for t in range(steps):
                         index, data = self._read(stream, trials, t, width, step != self.program.step)
-                        losses[t] = step(*tensors, factors_here[t], index, *data)
+                        signals[t] = step(*tensors, factors_here[t], index, *data)
                         done[:] = t + 1
                     return
                 index, data = self._index(trials, steps, width), self.program.data(width)
-                if self._recorder.run(step, tensors, factors_here, index, data, losses):
+                if self._recorder.run(step, tensors, factors_here, index, data, signals):
                     done[:] = steps
                     return
                 for t in range(steps):
-                    losses[t] = step(*tensors, factors_here[t], index[t], *data)
+                    signals[t] = step(*tensors, factors_here[t], index[t], *data)
                     done[:] = t + 1
         finally:
             came = int(done[0])
-            found[:came] = losses[:came, :count].to("cpu").numpy()
+            found[:came] = signals[:came, :count].to("cpu").numpy()
 
     def _index(self, trials: list[int], steps: int, width: int) -> Tensor:
         """(T, K, B) examples of the next steps of these trials, K padded to the width."""
@@ -285,20 +316,34 @@ class Lanes:
             self._block = grown
         return self._block
 
-    def evaluate(self, split: str) -> Mapping[str, NDArray[np.float32]]:
-        """Every metric on a split for the running lanes, each (K,)."""
-        found = self._evaluate(0, len(self._order), getattr(self.program.splits, split), CHUNK)
+    def evaluate(
+        self, split: str, numbers: Sequence[int] | None = None, per_example: bool = False
+    ) -> Mapping[str, NDArray[np.float32]]:
+        """Every metric on a split for some running lanes (all of them unless given), each (K,).
+
+        `split` is a field of `Splits`. With `per_example` each is (K, N), one value for every example.
+        """
+        lanes = [self._order.index(number) for number in (self._order if numbers is None else numbers)]
+        block = self._block
+        if lanes == list(range(len(lanes))):
+            block = block.lanes(0, len(lanes))
+        else:
+            block = Block(*(tensor[lanes] for tensor in block.tensors()))
+        found = self._evaluate(block, getattr(self.program.splits, split), CHUNK, per_example)
         return {name: values.to("cpu").numpy() for name, values in found.items()}
 
-    def _evaluate(self, start: int, stop: int, split: Batch | Stream, chunk: int) -> dict[str, Tensor]:
+    def _evaluate(
+        self, block: Block, split: Batch | Stream, chunk: int, per_example: bool
+    ) -> dict[str, Tensor]:
         """Metrics of some lanes; where memory runs out, of fewer lanes, then of fewer examples at once."""
+        count = len(block.step)
         try:
-            return self.program.evaluate(self._block.lanes(start, stop), split, chunk)
+            return self.program.evaluate(block, split, chunk, per_example)
         except Exception as error:
-            if not is_out_of_memory(error) or (stop - start == 1 and chunk == 1):
+            if not is_out_of_memory(error) or (count == 1 and chunk == 1):
                 raise
-        if stop - start == 1:
-            return self._evaluate(start, stop, split, chunk // 2)
-        middle = (start + stop) // 2
-        parts = [self._evaluate(*lanes, split, chunk) for lanes in ((start, middle), (middle, stop))]
+        if count == 1:
+            return self._evaluate(block, split, chunk // 2, per_example)
+        halves = block.lanes(0, count // 2), block.lanes(count // 2, count)
+        parts = [self._evaluate(half, split, chunk, per_example) for half in halves]
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}

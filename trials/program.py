@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch._C._functorch import is_batchedtensor
 from torch.func import functional_call
 
+from schedules.hypergradient import RULES
 from trials import rows
 from trials.data.gate import generator
 from trials.data.stream import Stream, chunks, forms
@@ -21,6 +22,7 @@ from trials.kernels.convolution import ConvolutionAsMatmul, FasterConvolution
 from trials.noise import mix, noise, replace_dropout, step_key
 from trials.optim import OPTIMIZERS, Optimizer
 from trials.recipe import CLIP, DEFAULTS, RATIO, Floats, Structure, recipe
+from trials.ruled import Ruled
 from trials.seeding import key
 from trials.spec import TrialSpec, Value
 from trials.task import Batch, Splits, Task, attribute
@@ -43,18 +45,19 @@ class _Loss(nn.Module):
 
 @dataclass
 class Block:
-    """The rows of K lanes: four matrices and two vectors. The compiled step changes them in place."""
+    """The rows of K lanes: five matrices and two vectors. The compiled step changes them in place."""
 
     weights: Tensor  # (K, P) float32
     buffers: Tensor  # (K, Q) float32
     state: Tensor  # (K, slots, P) float32
+    memory: Tensor  # (K, M) float32, of the rule
     hyper: Tensor  # (K, H) float32
     step: Tensor  # (K,) int64
     key: Tensor  # (K,) int64
 
     def tensors(self) -> tuple[Tensor, ...]:
-        """All six, in the order of the step's arguments."""
-        return self.weights, self.buffers, self.state, self.hyper, self.step, self.key
+        """All seven, in the order of the step's arguments."""
+        return self.weights, self.buffers, self.state, self.memory, self.hyper, self.step, self.key
 
     def lanes(self, start: int, stop: int) -> "Block":
         """Views of some lanes."""
@@ -74,6 +77,7 @@ class Program:
     layout: rows.Layout = field(init=False)
     optimizer: Optimizer = field(init=False)
     precision: str = field(init=False)
+    ruled: Ruled | None = field(init=False)  # the rule that moves the factor, where there is one
     micro_steps: int = field(init=False)  # gradients averaged for one update
     batch_size: int = field(init=False)  # examples of one update
     forward: Forward = field(init=False)
@@ -92,14 +96,18 @@ class Program:
         self._evaluation = Forward("evaluated", self.notice)
         self._train_functions, self._eval_functions = Functions(), Functions()
         self._update = dispatch.update(self.optimizer, self.device)
+        self._signals = dispatch.signals(self.device)
         self._convolution = FasterConvolution(self.device)
-        self.read = {*DEFAULTS, CLIP, *self.optimizer.defaults}
+        rule = RULES.get(str(values["rule"]))
+        self.read = {*DEFAULTS, CLIP, *self.optimizer.defaults, *(rule.defaults if rule else ())}
         self.read.update(name for name in self.float_names if name.startswith(RATIO))
         with torch.random.fork_rng(devices=[]):
             self._train = _Loss(self.task, self._model()).to(self.device).train()
             self._eval = _Loss(self.task, self._model()).to(self.device).eval()
         self.layout = rows.layout(self._train.model)
         self._groups = self._group_ratios()
+        groups = attribute(self.task, "groups") if values["rule_scope"] == "groups" else None
+        self.ruled = Ruled(rule, self.layout.weights, groups) if rule else None
 
     def _model(self) -> nn.Module:
         shaping = {name: value for name, value in self.structure if name not in DEFAULTS}
@@ -134,10 +142,14 @@ class Program:
             weights,
             torch.zeros(lanes, self.layout.buffer_count, device=self.device),
             torch.zeros(lanes, self.optimizer.slots, self.layout.weight_count, device=self.device),
+            self._first_memory().to(self.device).expand(lanes, -1).clone(),
             torch.zeros(lanes, len(self.float_names), device=self.device),
             torch.zeros(lanes, dtype=torch.int64, device=self.device),
             torch.zeros(lanes, dtype=torch.int64, device=self.device),
         )
+
+    def _first_memory(self) -> Tensor:
+        return torch.zeros(0) if self.ruled is None else self.ruled.first()
 
     def first_row(self, spec: TrialSpec) -> rows.Row:
         """The row of a trial before its first step: initialised from the trial's own stream.
@@ -162,6 +174,7 @@ class Program:
             step=0,
             key=key(spec.seed, "noise") & 0xFFFFFFFF,
             names={"trial": spec.trial, "config": dict(spec.config)},
+            memory=self._first_memory(),
         )
 
     # -- the step -----------------------------------------------------------------------------------------
@@ -257,37 +270,47 @@ class Program:
 
     def step(
         self,
-        weights: Tensor,  # (K, P), changed in place, as are the next two and `step`
+        weights: Tensor,  # (K, P), changed in place, as are the next three and `step`
         buffers: Tensor,  # (K, Q)
         state: Tensor,  # (K, slots, P)
+        memory: Tensor,  # (K, M)
         hyper: Tensor,  # (K, H)
         step: Tensor,  # (K,)
         lane_key: Tensor,  # (K,)
         factor: Tensor,  # (K,) of the learning rate
         index: Tensor,  # (K, B) int64, examples of `data`
         *data: Tensor,  # tensors that the index points into, in the order of the split's names
-    ) -> Tensor:  # (K,) loss before the update
+    ) -> Tensor:  # (K, S) SIGNALS
         """One optimizer step of every lane."""
         self.is_updating = False
         batch = {name: part[index] for name, part in zip(forms(self.splits.train), data, strict=True)}
         stream = step_key(lane_key, step)
         gradients, losses, after = self._accumulated(weights, buffers, hyper, stream, batch)
         column = {name: hyper[:, i : i + 1] for i, name in enumerate(self.float_names)}
-        scale = None
-        if CLIP in column:
-            norm = gradients.square().sum(1, keepdim=True).sqrt()
-            scale = (column[CLIP] / (norm + 1e-6)).clamp(max=1.0)
+        found = torch.empty(len(losses), 3, device=losses.device)
+        last = gradients if self.ruled is None else memory[:, : self.layout.weight_count]
+        self._signals(gradients, last, found)
+        scale = (column[CLIP] / (found[:, 1:2] + 1e-6)).clamp(max=1.0) if CLIP in column else None
         lr = column["lr"] * factor[:, None]
+        before = weights.clone()
+        self.is_updating = True
+        if self.ruled is not None:
+            factors = self.ruled.factors(memory, gradients, found, column)
+            lr = lr * self.ruled.spread(factors)
+            factor = factor * factors.mean(1)
         if self._groups is not None:
             ratios = torch.cat([hyper, torch.ones_like(hyper[:, :1])], 1)
             lr = lr * ratios[:, self._groups]
-        self.is_updating = True
         self._update(weights, gradients, state, lr, step[:, None], column, scale)
+        change = before.sub_(weights)
+        if self.ruled is not None:
+            self.ruled.remember(memory, change)
         if self.layout.buffers:
             buffers.copy_(after)
         step.add_(1)
         self.is_updating = False
-        return losses
+        columns = (losses, factor, found[:, 0], found[:, 1], change.square().sum(1).sqrt())
+        return torch.stack(columns, 1)
 
     def data(self, lanes: int) -> tuple[Tensor, ...]:
         """Tensors of the shapes of the step's last arguments: the training split itself where it is held."""
@@ -326,10 +349,16 @@ class Program:
         with noise(None, values, _if_mapped(self._eval_functions, weights)):
             return functional_call(self._eval, tensors, ("metrics", batch, values))
 
-    def evaluate(self, block: Block, split: "Batch | Stream", chunk: int = CHUNK) -> dict[str, Tensor]:
-        """Every metric of every lane, each (K,), averaged over the split; `chunk` examples at once."""
+    def evaluate(
+        self, block: Block, split: "Batch | Stream", chunk: int = CHUNK, per_example: bool = False
+    ) -> dict[str, Tensor]:
+        """Every metric of every lane, each (K,), averaged over the split; `chunk` examples at once.
+
+        With `per_example` each is (K, N): one value for every example of the split.
+        """
         size = 0
         totals: dict[str, Tensor] = {}
+        parts: dict[str, list[Tensor]] = {}
         with torch.no_grad(), self._tensor_floats(), self._forward_forms(len(block.step)):
             for batch in chunks(split, chunk, self.device):
                 count = len(next(iter(batch.values())))
@@ -342,8 +371,13 @@ class Program:
                             f"Task.metrics[{name!r}] has shape {tuple(values.shape[1:])}; one value per "
                             f"example, ({count},), is wanted"
                         )
-                    total = values.to(torch.float32).sum(1)
-                    totals[name] = totals[name] + total if name in totals else total
+                    values = values.to(torch.float32)
+                    if per_example:
+                        parts.setdefault(name, []).append(values)
+                        continue
+                    totals[name] = totals[name] + values.sum(1) if name in totals else values.sum(1)
+        if per_example:
+            return {name: torch.cat(values, 1) for name, values in parts.items()}
         return {name: total / size for name, total in totals.items()}
 
 

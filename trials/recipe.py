@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from schedules import spec as schedule_spec
+from schedules.hypergradient import RULES
 from trials.names import hint
 from trials.optim import OPTIMIZERS
 from trials.spec import Config, Value
@@ -22,8 +23,11 @@ DEFAULTS: dict[str, Value] = {
     "batch_size": 64,
     "gradient_accumulation_steps": 1,
     "precision": "float32",
+    "rule": "none",
+    "rule_scope": "all",
 }
 PRECISIONS = ("float32", "tf32", "bfloat16")
+RULE_SCOPES = ("all", "groups")
 CLIP = "clip_norm"
 RATIO = "lr_ratio_"
 
@@ -122,15 +126,19 @@ def recipe(task: Task, config: Config) -> Recipe:
     if full["precision"] not in PRECISIONS:
         known = ", ".join(PRECISIONS)
         raise ValueError(f"precision={full['precision']!r} is unknown; known: {known}")
-    foreign = {
-        name for other in OPTIMIZERS.values() for name in other.defaults if name not in optimizer.defaults
-    }
+    rule = _rule_defaults(full)
+    own = {**optimizer.defaults, **rule}
+    # What belongs to another optimizer or rule, such as momentum beside AdamW: nothing here reads it.
+    others = [*OPTIMIZERS.values(), *RULES.values()]
+    foreign = {name for other in others for name in other.defaults if name not in own}
     shaping = set(attribute(task, "structure"))
     groups = attribute(task, "groups")
-    floats: dict[str, float] = dict(optimizer.defaults)
+    if full["rule_scope"] == "groups" and not groups:
+        raise ValueError("rule_scope='groups': the task names no weight groups; give it `groups`")
+    floats: dict[str, float] = dict(own)
     structure: dict[str, Value] = {}
     for name, value in full.items():
-        if name in optimizer.defaults or name == CLIP or name.startswith(RATIO):
+        if name in own or name == CLIP or name.startswith(RATIO):
             if isinstance(value, (bool, str)):
                 raise ValueError(f"{name}={value!r} must be a number")
             if name.startswith(RATIO) and name.removeprefix(RATIO) not in groups:
@@ -138,10 +146,21 @@ def recipe(task: Task, config: Config) -> Recipe:
                 raise ValueError(f"{name}: the task has no such weight group; known: {known}")
             floats[name] = float(value)
         elif name in foreign:
-            # Belongs to another optimizer, such as momentum beside AdamW: nothing in this program reads it.
             continue
         elif name not in shaping and (isinstance(value, float) or _is_whole_float(name, value, defaults)):
             floats[name] = float(value)
         else:
             structure[name] = value
     return Recipe(tuple(sorted(structure.items())), tuple(sorted(floats.items())))
+
+
+def _rule_defaults(full: Mapping[str, Value]) -> Mapping[str, float]:
+    """The float hyperparameters of the rule that a config names; none where it names none."""
+    name, scope = full["rule"], full["rule_scope"]
+    if scope not in RULE_SCOPES:
+        raise ValueError(f"rule_scope={scope!r} is unknown; known: {', '.join(RULE_SCOPES)}")
+    if name == "none":
+        return {}
+    if name not in RULES:
+        raise ValueError(f"rule={name!r} is unknown{hint(str(name), RULES)}")
+    return RULES[str(name)].defaults

@@ -7,7 +7,7 @@ whole or absent.
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +116,10 @@ def join(places: tuple[Place, ...], named: Mapping[str, Tensor]) -> Tensor:
     return torch.cat([named[place.name].reshape(-1).to(torch.float32) for place in places])
 
 
+def _nothing() -> Tensor:
+    return torch.zeros(0)
+
+
 @dataclass(frozen=True)
 class Row:
     """One trial between two steps, on the host."""
@@ -127,6 +131,7 @@ class Row:
     step: int  # position on the kept trajectory
     key: int  # of the lane's noise stream
     names: Mapping[str, Any]  # what the row is of: layout, trial, config …; JSON
+    memory: Tensor = field(default_factory=_nothing)  # (M,) float32, of a rule; empty where there is none
 
     def save(self, path: Path) -> None:
         """Write atomically: whoever looks sees the whole row or none."""
@@ -138,6 +143,7 @@ class Row:
                 "weights": self.weights.contiguous(),
                 "buffers": self.buffers.contiguous(),
                 "state": self.state.contiguous(),
+                **({"memory": self.memory.contiguous()} if self.memory.numel() else {}),
             },
             metadata={"row": json.dumps(facts)},
         )
@@ -165,7 +171,8 @@ class Row:
             with safe_open(path, framework="pt") as file:
                 facts = json.loads((file.metadata() or {})["row"])
                 weights, buffers, state = (file.get_tensor(name) for name in ("weights", "buffers", "state"))
-            return cls(weights, buffers, state, **facts)
+                memory = file.get_tensor("memory") if "memory" in file.keys() else _nothing()  # noqa: SIM118
+            return cls(weights, buffers, state, **facts, memory=memory)
         except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
             raise ValueError(f"{path} is not a saved row: {error}") from error
 

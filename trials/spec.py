@@ -43,6 +43,12 @@ class Report:
     spent: int  # steps paid for, >= step
     seconds: float  # training time, device-synchronised, compilation excluded
     metrics: Mapping[str, float]  # "val_loss" and friends
+    # Steps that passed one after another: fewer than spent where probes ran side by side, as many otherwise.
+    wall: int = -1
+
+    def __post_init__(self) -> None:
+        if self.wall < 0:
+            object.__setattr__(self, "wall", self.spent)
 
 
 TrialFn = Callable[[TrialSpec], Iterator[Report]]

@@ -9,7 +9,7 @@ class Moons(Task):
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Protocol, cast, runtime_checkable
 
@@ -28,15 +28,21 @@ Hyper = Mapping[str, Tensor]  # the float hyperparameters of a trial, each a () 
 class Splits:
     """Named tensors of each split, or a `Stream` where they are too many for the device.
 
-    `test` is read once, by the report, and by nothing else.
+    `test` is read once, by the report, and by nothing else. `tune` is what a tuner compares learning rates
+    on while a trial is trained; it is `val` unless given. Give it where `val_loss` is to say nothing that
+    the rate was chosen by.
     """
 
     train: Batch | Stream
     val: Batch | Stream
     test: Batch | Stream = field(default_factory=dict[str, Tensor])
+    tune: Batch | Stream = field(default_factory=dict[str, Tensor])
 
     def __post_init__(self) -> None:
-        for name, split in (("train", self.train), ("val", self.val), ("test", self.test)):
+        if self.tune == {}:
+            object.__setattr__(self, "tune", self.val)
+        for place in fields(self):
+            name, split = place.name, getattr(self, place.name)
             if isinstance(split, Stream):
                 self._refuse_difference(name, split.forms)
                 continue

@@ -29,13 +29,16 @@ def load_splits(task: Task, split_seed: int, device: torch.device) -> Splits:
 
 def to_device(splits: Splits, device: torch.device) -> Splits:
     """The splits on a device; tensors that are there already are shared, and a stream stays where it is."""
-    moved: list[Batch | Stream] = []
-    for place in fields(Splits):
-        split = getattr(splits, place.name)
-        moved.append(
-            split if isinstance(split, Stream) else {name: part.to(device) for name, part in split.items()}
-        )
-    return Splits(*moved)
+    moved: dict[int, Batch | Stream] = {}  # by identity: `tune` may be `val` itself
+
+    def there(split: Batch | Stream) -> Batch | Stream:
+        if isinstance(split, Stream):
+            return split
+        if id(split) not in moved:
+            moved[id(split)] = {name: part.to(device) for name, part in split.items()}
+        return moved[id(split)]
+
+    return Splits(*(there(getattr(splits, place.name)) for place in fields(splits)))
 
 
 def build(

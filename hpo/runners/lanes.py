@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import torch
 
@@ -35,6 +36,11 @@ Preloaded = tuple[Task, Splits] | SharedData  # what a worker finds when it begi
 def row_name(trial: int) -> str:
     """Where a trial's row lies in the study's folder."""
     return f"rows/trial-{trial:05d}.safetensors"
+
+
+def trace_name(trial: int) -> str:
+    """Where what was measured at every step of a trial lies in the study's folder."""
+    return f"traces/trial-{trial:05d}.npz"
 
 
 def preload(target: Target, memory: int | None) -> Preloaded | None:
@@ -136,12 +142,13 @@ class LanesRunner:
         """Lanes that there are now: fewer where the programs had to be made smaller."""
         if self._lanes is None:
             return 1  # enough for a first trial, which then has them measured
-        held = sum(drive.room() + len(drive) for drive in self._drives.values())
+        held = sum(drive.room() + drive.used() for drive in self._drives.values())
         return min(self._lanes, held) if self._drives else self._lanes
 
     def free(self) -> int:
         """Lanes without a trial."""
-        return max(0, self._now() - len(self._where) - len(self._waiting))
+        used = sum(drive.used() for drive in self._drives.values())
+        return max(0, self._now() - used - len(self._waiting))
 
     def busy(self) -> tuple[int, int]:
         """(training, all)."""
@@ -218,8 +225,7 @@ class LanesRunner:
         for trial in trials:
             drive = self._where.get(trial)
             if drive is not None:
-                drive.stop(trial)
-                self._finish(trial, "stopped")
+                self._end(drive.stop(trial))
         for spec in [spec for spec in self._waiting if spec.trial in trials]:
             self._waiting.remove(spec)
             self._finish(spec.trial, "stopped")
@@ -292,6 +298,7 @@ class LanesRunner:
 
     def _end(self, ended: Ended) -> None:
         name = ""
+        self._keep_trace(ended)
         if ended.row is not None and self.target.save:
             name = row_name(ended.trial)
             try:
@@ -299,8 +306,16 @@ class LanesRunner:
             except OSError as error:
                 self._finish(ended.trial, "failed", error=f"the row could not be saved: {error}")
                 return
-        outcomes: dict[str, Outcome] = {"diverged": "diverged", "out_of_memory": "out_of_memory"}
-        self._finish(ended.trial, outcomes.get(ended.outcome, "completed"), error=ended.reason, row=name)
+        self._finish(ended.trial, cast(Outcome, ended.outcome), error=ended.reason, row=name)
+
+    def _keep_trace(self, ended: Ended) -> None:
+        """Write what was measured at every step; a study without it is as good, so no trial fails by it."""
+        if ended.record is None or not self.target.save:
+            return
+        try:
+            ended.record.save(Path(self.target.folder) / trace_name(ended.trial), ended.facts)
+        except OSError as error:
+            self._notice("trace", f"the steps of trial {ended.trial} could not be written: {error}")
 
     def _drain(self) -> list[TrialFinished | Noticed]:
         said, self._said = self._said, []

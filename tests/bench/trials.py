@@ -125,7 +125,8 @@ def main() -> None:
             warm = Contender(
                 "warm-up", "", [*contenders()[1].command, "--set", "runner.compile=always"], "warm"
             )
-            _, _, _, text = run(warm, 4, 0, caches["warm"])
+            # As many trials as are measured: how wide a package is follows from them.
+            _, _, _, text = run(warm, max(options.trials), 0, caches["warm"])
             assert list((caches["warm"] / "programs").glob("*.pt2")), text
         for trials in options.trials:
             for number in range(options.runs):

@@ -91,11 +91,11 @@ def test_writing_a_row_back_rewinds_weights_and_buffers(name):
         lanes.admit(spec(config_of(name), trial))
     lanes.run(np.ones((2, 3)))
     marks = [lanes.read(trial) for trial in range(3)]
-    first = lanes.run(np.ones((4, 3)))
+    first = lanes.run(np.ones((4, 3)))[:, :, 0]
     ends = [lanes.read(trial) for trial in range(3)]
     # Only the middle lane goes back: the others are ahead of it now, and must not matter.
     lanes.write(1, marks[1])
-    again = lanes.run(np.ones((4, 3)))
+    again = lanes.run(np.ones((4, 3)))[:, :, 0]
     np.testing.assert_array_equal(again[:, 1], first[:, 1])
     for part in ("weights", "buffers", "state"):
         assert torch.equal(getattr(lanes.read(1), part), getattr(ends[1], part))

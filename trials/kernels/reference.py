@@ -46,10 +46,10 @@ def update(
 
 def signals(
     grads: Tensor,  # (K, P) float32
-    previous: Tensor,  # (K, P) float32, gradients of the step before
+    previous: Tensor,  # (K, P) float32, the last change of the weights
     out: Tensor,  # (K, 3) float32, written
 ) -> None:
-    """Write each lane's l1 norm, l2 norm and product with the previous gradient into `out`."""
+    """Write each lane's l1 norm, l2 norm and product with the last change into `out`."""
     columns = [grads.abs().sum(1), grads.square().sum(1).sqrt(), (grads * previous).sum(1)]
     out.copy_(torch.stack(columns, 1))
 

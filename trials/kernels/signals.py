@@ -1,4 +1,4 @@
-"""Norms of K lanes' gradients and their product with the previous ones, in one pass (Triton).
+"""Norms of K lanes' gradients and their product with the last change of the weights, in one pass (Triton).
 
 The meaning is `reference.signals`. Sums are taken in two stages: programs sum chunks of a lane, then one
 program sums a lane's chunks. Nothing is added atomically and the chunks depend on P alone, so the same
