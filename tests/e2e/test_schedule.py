@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hpo.events import TrialFinished, TrialStarted
-from schedules import SCHEDULES, Knots, build, thin, to_csv, to_toml
+from schedules import SCHEDULES, Knots, build, from_csv, thin, to_csv, to_text, to_toml
 from schedules.spec import COMMON
 from tests import events_sample as sample
 
@@ -174,3 +174,15 @@ def test_what_cannot_be_exported_is_refused_in_one_line(command, tmp_path: Path)
 def test_a_file_with_one_knot_is_shown(command, tmp_path: Path) -> None:
     (tmp_path / "one.toml").write_text(to_toml(Knots((0,), (0.0,))))
     assert command("schedule", "show", "one.toml").code == 0
+
+
+def test_an_exported_text_can_be_searched_with_in_a_study_file(command, sample, tmp_path: Path) -> None:
+    text = to_text(thin(build("one_cycle", 100)(np.arange(100))))
+    (tmp_path / "again.toml").write_text(
+        f"task = \"{sample('Line')}\"\n[space]\nlr = {{low = 0.01, high = 0.1}}\nschedule = '{text}'\n"
+        '[tracking]\nuri = "none"\n'
+    )
+    words = ("--steps", 40, "--trials", 1, "--set", "runner.name=lanes", "--set", "runner.compile=never")
+    assert command("search", "again.toml", *words).code == 0
+    found = command("export", "again", "--what", "schedule", "--format", "csv").out
+    np.testing.assert_array_equal(from_csv(found).factors, build(text, 40)(np.arange(40)))
