@@ -16,7 +16,7 @@ from schedules.elementwise import Floats, between, elementwise
 from schedules.types import Schedule
 
 TOLERANCE = 0.005  # of the peak
-_STEP = Interval(0)
+_STEP = Interval(0, 1e15)  # as far as floats count
 _WINDOW = 64  # steps looked ahead at first; four times as many each time that is not enough
 
 

@@ -34,7 +34,7 @@ def show_schedule(
     ],
     steps: Annotated[
         int | None,
-        typer.Option("--steps", min=1, help="Updates to show; default those of a file, or 1000."),
+        typer.Option("--steps", min=1, max=10**15, help="Updates to show; default those of a file, or 1000."),
     ] = None,
     lr: Annotated[float | None, typer.Option("--lr", help="Show rates: factors times this one.")] = None,
     compare: Annotated[

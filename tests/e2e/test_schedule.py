@@ -116,6 +116,7 @@ def test_an_encoding_without_the_letters_gets_others(tmp_path: Path) -> None:
         (["cosine", "--steps", "0"], "--steps"),
         (["cosine", "--steps", "-5"], "--steps"),
         (["cosine", "--steps", "x"], "--steps"),
+        (["cosine", "--steps", "99999999999999999999"], "--steps"),
         (["cosine", "--lr", "-1"], "--lr -1.0 must be a number above 0"),
         (["cosine", "--lr", "nan"], "--lr nan"),
         (["cosine", "--html", "."], "--html . is a folder"),

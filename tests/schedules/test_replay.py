@@ -126,6 +126,7 @@ def test_a_tolerance_that_is_none_is_refused(tolerance):
         ((0, 5, 5), (1, 1, 1), r"steps\[2\]=5 must be above steps\[1\]=5"),
         ((-1,), (1,), r"steps\[0\]=-1"),
         ((0.5,), (1,), r"steps\[0\]=0.5"),
+        ((10**300,), (1,), r"at most 1e\+15"),
         ((0, 1), (1, -1), r"factors\[1\]=-1"),
         ((0, 1), (1, np.inf), r"factors\[1\]=inf"),
     ],
