@@ -9,13 +9,14 @@ READY := $(VENV)/.ready
 BENCH_READY := $(VENV)/.ready-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup search test check format bench clean
+.PHONY: help setup search test check format pictures bench clean
 
 help:
 	@echo "make search   set up, then find the best configuration for the digits convnet"
 	@echo "make test     set up, then run the tests"
 	@echo "make check    lint, format and types"
 	@echo "make format   format the code and mend what the linter can"
+	@echo "make pictures draw the pictures of docs/schedules.md again"
 	@echo "make bench    set up the peers too, and measure against them (half an hour)"
 	@echo "make clean    remove the environment and caches; studies stay"
 
@@ -47,6 +48,9 @@ check: $(READY)
 format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+pictures: $(READY)
+	$(BIN)/python -m dashboards.gallery docs/pictures
 
 bench: $(BENCH_READY)
 	$(BIN)/python -m tests.bench.trials --trials 32

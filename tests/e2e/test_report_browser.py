@@ -7,7 +7,9 @@ import subprocess
 
 import pytest
 
+from dashboards import shapes
 from dashboards.report import write
+from schedules import build
 from tests import events_sample as sample
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -99,3 +101,10 @@ def test_the_table_is_sorted_filtered_and_follows_the_axes(report, tmp_path):
     assert console == []
     title = html.unescape(re.search("<title>(.*?)</title>", page, re.S).group(1))
     assert title == ('{"ascending":"0","descending":"31","kept":"true","some":true,"all":32,"failed":1}')
+
+
+def test_a_page_of_schedules_opens_without_a_word_on_the_console(tmp_path):
+    schedules = {text: build(text, 500) for text in ("cosine", 'wsd(cooldown="sqrt")')}
+    page, console = browse(shapes.write(schedules, 500, 0.1, tmp_path / "page.html"), tmp_path)
+    assert console == []
+    assert 'class="main-svg"' in page

@@ -1,0 +1,81 @@
+"""docs/schedules.md names every family, every argument and every picture, and what it says to type works."""
+
+import inspect
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from hpo import config
+from hpo.cli.list_schedules import arguments
+from schedules import HYPERPARAMETERS, SCHEDULES
+from schedules.spec import COMMON
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "docs" / "schedules.md").read_text(encoding="utf-8")
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```", TEXT, flags=re.MULTILINE | re.DOTALL)
+
+
+def section(heading):
+    return re.split(r"^#{2,3} ", TEXT.split(f"\n{heading}\n", 1)[1], flags=re.MULTILINE)[0]
+
+
+def rows(text):
+    return {line.split("`")[1]: line for line in text.splitlines() if line.startswith("| `")}
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_every_family_has_its_picture_and_its_arguments(name):
+    found = section(f"### `{name}`")
+    assert f"(pictures/{name}.svg)" in found
+    table = rows(found)
+    assert list(table) == list(SCHEDULES[name].arguments)
+    for argument, meaning, _ in arguments(SCHEDULES[name].arguments, name):
+        argument, _, default = argument.partition(" = ")
+        assert meaning in table[argument]
+        assert f"`{default}`" in table[argument] or not default
+        shape = inspect.signature(SCHEDULES[name].shape)
+        assert default or shape.parameters[argument].default in (None, inspect.Parameter.empty)
+
+
+def test_what_every_family_takes_is_there():
+    assert list(rows(section("## What every family takes"))) == list(COMMON)
+
+
+def test_every_name_in_a_space_is_there():
+    told = set(re.findall(r"`([a-z_]+(?:_\d)?)`", TEXT))
+    for name, hyperparameter in HYPERPARAMETERS.items():
+        if hyperparameter.place in (None, 0) and name != "schedule":
+            assert name in told
+
+
+def test_links_and_pictures_exist():
+    for target in re.findall(r"\]\(([^)#]+)\)", TEXT):
+        assert (ROOT / "docs" / target).exists(), target
+
+
+def test_the_studies_of_the_page_are_valid():
+    for block in blocks("toml"):
+        assert config.build(tomllib.loads(block), "docs/schedules.md", ROOT).space.domains
+
+
+def test_the_python_of_the_page_runs(capsys):
+    space: dict = {}
+    for block in blocks("python"):
+        exec(compile(block, "docs/schedules.md", "exec"), space)
+    assert space["scheduler"].get_last_lr()
+
+
+def test_the_commands_of_the_page_are_commands(command):
+    import shlex
+
+    lines = [shlex.split(line, comments=True) for line in "".join(blocks("sh")).splitlines()]
+    assert len(lines) >= 6
+    for words in lines:
+        if words[1] == "schedule" and "found.toml" not in words:
+            assert command(*words[1:]).code == 0
+    assert {tuple(words[:2]) for words in lines} == {("hpo", "schedule"), ("hpo", "export")}
