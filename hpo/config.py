@@ -140,6 +140,7 @@ class StudyConfig:
             compile=runner["compile"],
             expected_steps=min(steps, limit.total_steps or steps),
             save=trial["save"] != "none",
+            sharpness=bool(trial["sharpness"]),
             device=runner["device"],
             kind="lanes" if self.kind == "task" else "inline",
             # Half of the trials at once at the most: the sampler has to hear of some before it asks on.

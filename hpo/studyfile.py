@@ -33,6 +33,7 @@ _KEYS: dict[str, dict[str, tuple[Any, str]]] = {
         "tick": (10, "count"),
         "horizon": (0, "whole"),
         "save": ("best", "best|all|none"),
+        "sharpness": (False, "switch"),
         "split_seed": (0, "whole"),
     },
     "search": {"sampler": ("tpe", "text"), "pruner": ("asha", "text"), "seed": (0, "whole")},
@@ -73,6 +74,7 @@ def check(value: Any, wanted: str, place: str) -> Any:
             value in ("auto",) or (whole and value >= 1),
             "'auto' or a whole number of at least 1",
         ),
+        "switch": (isinstance(value, bool), "true or false"),
         "number": (_is_number(value), "a number"),
         "positive": (_is_number(value) and value > 0, "a number above 0"),
     }.get(wanted, (value in wanted.split("|"), f"one of {', '.join(wanted.split('|'))}"))

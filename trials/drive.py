@@ -61,11 +61,17 @@ class Drive:
     """Trains the trials in the lanes of one program."""
 
     def __init__(
-        self, lanes: Lanes, tick: int = TICK, make_tuner: MakeTuner = scheduled, metric: str = "val_loss"
+        self,
+        lanes: Lanes,
+        tick: int = TICK,
+        make_tuner: MakeTuner = scheduled,
+        metric: str = "val_loss",
+        sharpness: bool = False,
     ) -> None:
         if tick < 1:
             raise ValueError(f"tick={tick} must be at least 1 step")
         self.lanes, self.tick_steps, self._make_tuner = lanes, tick, make_tuner
+        self._sharpness = sharpness  # whether reports say it: tens of gradients each
         self._telling = ("train_loss", metric)  # not finite: diverged; other metrics may be undefined early
         self._courses: dict[int, Course] = {}  # in the order of admission
         self._owners: dict[int, int] = {}  # lane -> trial, in the order of admission; copies are below zero
@@ -419,9 +425,15 @@ class Drive:
         if not courses:
             return {}
         trials = [course.spec.trial for course in courses]
-        found = self.lanes.evaluate("val", trials)
+        return self._metrics(trials, trials)
+
+    def _metrics(self, trials: list[int], lanes: list[int]) -> dict[int, dict[str, float]]:
+        """Trial -> metrics of the row in the lane beside it."""
+        found = {f"val_{name}": values for name, values in self.lanes.evaluate("val", lanes).items()}
+        if self._sharpness:
+            found["sharpness"] = self.lanes.sharpness(lanes)
         return {
-            trial: {f"val_{name}": float(values[column]) for name, values in found.items()}
+            trial: {name: float(values[column]) for name, values in found.items()}
             for column, trial in enumerate(trials)
         }
 
@@ -432,13 +444,10 @@ class Drive:
         copies = {lane: self.lanes.read(lane) for lane in lanes.values()}
         for course in courses:
             self.lanes.write(lanes[course.spec.trial], self._marked(course))
-        found = self.lanes.evaluate("val", list(lanes.values())) if lanes else {}
+        found = self._metrics(list(lanes), list(lanes.values())) if lanes else {}
         for lane, copy in copies.items():
             self.lanes.write(lane, copy)
-        return {
-            trial: {f"val_{name}": float(values[column]) for name, values in found.items()}
-            for column, trial in enumerate(lanes)
-        }
+        return found
 
     def _marked(self, course: Course) -> Row:
         assert course.mark is not None

@@ -323,14 +323,24 @@ class Lanes:
 
         `split` is a field of `Splits`. With `per_example` each is (K, N), one value for every example.
         """
-        lanes = [self._order.index(number) for number in (self._order if numbers is None else numbers)]
-        block = self._block
-        if lanes == list(range(len(lanes))):
-            block = block.lanes(0, len(lanes))
-        else:
-            block = Block(*(tensor[lanes] for tensor in block.tensors()))
+        block = self._some(self._order if numbers is None else numbers)
         found = self._evaluate(block, getattr(self.program.splits, split), CHUNK, per_example)
         return {name: values.to("cpu").numpy() for name, values in found.items()}
+
+    def sharpness(self, numbers: Sequence[int]) -> NDArray[np.float32]:
+        """(K,) sharpness of some running lanes, see `Program.sharpness`; one lane after another.
+
+        A gradient of a gradient holds several times what a step does: side by side it might not fit.
+        """
+        found = [self.program.sharpness(self._some([number])) for number in numbers]
+        return torch.cat(found).to("cpu").numpy()
+
+    def _some(self, numbers: Sequence[int]) -> Block:
+        """The rows of some running lanes: views where they are the first ones, copies otherwise."""
+        lanes = [self._order.index(number) for number in numbers]
+        if lanes == list(range(len(lanes))):
+            return self._block.lanes(0, len(lanes))
+        return Block(*(tensor[lanes] for tensor in self._block.tensors()))
 
     def _evaluate(
         self, block: Block, split: Batch | Stream, chunk: int, per_example: bool

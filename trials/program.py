@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch._C._functorch import is_batchedtensor
 from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from schedules.hypergradient import RULES
 from trials import rows
@@ -24,10 +25,12 @@ from trials.optim import OPTIMIZERS, Optimizer
 from trials.recipe import CLIP, DEFAULTS, RATIO, Floats, Structure, recipe
 from trials.ruled import Ruled
 from trials.seeding import key
+from trials.sharpness import largest_eigenvalue
 from trials.spec import TrialSpec, Value
 from trials.task import Batch, Splits, Task, attribute
 
 CHUNK = 1024  # examples evaluated at once
+SHARPNESS_EXAMPLES = 256  # that sharpness is measured on
 
 
 class _Loss(nn.Module):
@@ -228,6 +231,17 @@ class Program:
         after = rows.join(self.layout.buffers, named) if named else buffers.clone()
         return loss.to(torch.float32), after
 
+    def _leaves(self, weights: Tensor) -> dict[str, Tensor]:
+        """(K, P) -> the named weights of all lanes, each a leaf that gradients are taken by."""
+        return {
+            place.name: weights[:, place.start : place.start + place.size]
+            .view(-1, *place.shape)
+            .to(place.dtype)
+            .detach()
+            .requires_grad_()
+            for place in self.layout.weights
+        }
+
     def _gradients(
         self, weights: Tensor, buffers: Tensor, hyper: Tensor, stream: Tensor, batch: dict[str, Tensor]
     ) -> tuple[Tensor, Tensor, Tensor]:
@@ -237,14 +251,7 @@ class Program:
         only the forward pass needs `vmap`, and the backward pass is plain autograd.
         """
         with torch.enable_grad(), self._tensor_floats():
-            named = {
-                place.name: weights[:, place.start : place.start + place.size]
-                .view(-1, *place.shape)
-                .to(place.dtype)
-                .detach()
-                .requires_grad_()
-                for place in self.layout.weights
-            }
+            named = self._leaves(weights)
             with self._forward_forms(len(weights)):
                 losses, after = self.forward(self._loss_of, (named, buffers, hyper, batch), stream)
             # A weight that the loss does not touch has a gradient of zero.
@@ -379,6 +386,34 @@ class Program:
         if per_example:
             return {name: torch.cat(values, 1) for name, values in parts.items()}
         return {name: total / size for name, total in totals.items()}
+
+    def sharpness(self, block: Block) -> Tensor:
+        """(K,) largest eigenvalue of the Hessian of each lane's training loss, on the same examples for all.
+
+        With the noise of the lane's next step; NaN where the loss is not finite.
+        """
+        batch = next(chunks(self.splits.train, SHARPNESS_EXAMPLES, self.device))
+        lanes = len(block.step)
+        wide = {name: part.expand(lanes, *part.shape) for name, part in batch.items()}
+        stream = step_key(block.key, block.step)
+        with torch.enable_grad(), self._tensor_floats(), sdpa_kernel(SDPBackend.MATH):
+            named = self._leaves(block.weights)
+            with self._forward_forms(lanes):
+                losses, _ = self.forward(self._loss_of, (named, block.buffers, block.hyper, wide), stream)
+            leaves = list(named.values())
+            first = torch.autograd.grad(losses.sum(), leaves, create_graph=True, materialize_grads=True)
+            gradient = torch.cat([part.reshape(lanes, -1).to(torch.float32) for part in first], 1)
+
+            def product(vectors: Tensor) -> Tensor:
+                if not gradient.requires_grad:
+                    return torch.zeros_like(vectors)  # a loss that is linear in its weights
+                found = torch.autograd.grad(
+                    (gradient * vectors).sum(), leaves, retain_graph=True, materialize_grads=True
+                )
+                return torch.cat([part.reshape(lanes, -1).to(torch.float32) for part in found], 1)
+
+            width = self.layout.weight_count
+            return largest_eigenvalue(product, lanes, width, self.device).detach()
 
 
 def _if_mapped(functions: Functions, tensor: Tensor) -> Functions | None:

@@ -188,7 +188,10 @@ class LanesRunner:
                 task, splits, parts, self.device, notice=lambda line: self._notice("unmapped", line)
             )
             self._drives[parts.key] = Drive(
-                self._lanes_of(program), self.target.tick, metric=self.target.metric
+                self._lanes_of(program),
+                self.target.tick,
+                metric=self.target.metric,
+                sharpness=self.target.sharpness,
             )
             self._turns.append(parts.key)
         return self._drives[parts.key]

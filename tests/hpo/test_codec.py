@@ -76,7 +76,14 @@ OLD = (
 
 def test_a_line_of_the_first_format_is_read():
     assert codec.decode(OLD) == STARTED
-    assert codec.decode(OLD.replace('"format":1', '"format":2')) == STARTED
+    for later in (2, 3):
+        assert codec.decode(OLD.replace('"format":1', f'"format":{later}')) == STARTED
+
+
+def test_a_report_of_older_formats_spent_its_steps_one_after_another():
+    report = '{"trial":1,"step":5,"spent":8,"seconds":0.5,"metrics":{}}'
+    line = f'{{"event":"TrialReported","report":{report},"time":1.0}}'
+    assert codec.decode(line).report.wall == 8
 
 
 def test_a_study_is_called_the_same_by_the_version_that_began_it():
@@ -100,11 +107,11 @@ def changed(event, **changes):
         ('{"event": "TrialPaused"}', "unknown event 'TrialPaused'; known: Noticed, StudyFinished, "),
         ('{"event": ["TrialStopped"]}', "unknown event "),
         (
-            changed(STARTED, format=3),
-            "journal format 3, this version reads formats 1 and 2: use a newer version of hpo",
+            changed(STARTED, format=4),
+            "journal format 4, this version reads formats 1, 2, 3: use a newer version of hpo",
         ),
-        (changed(STARTED, format="1"), "journal format '1' is none of 1 and 2"),
-        (changed(STARTED, format=None), "journal format None is none of 1 and 2"),
+        (changed(STARTED, format="1"), "journal format '1' is none of 1, 2, 3"),
+        (changed(STARTED, format=None), "journal format None is none of 1, 2, 3"),
         (changed(STARTED, colour="red"), "StudyStarted does not fit this version: "),
         ('{"event": "TrialStopped", "trial": 0}', "TrialStopped does not fit this version: "),
         ('{"event": "TrialStarted", "time": 0.0}', "TrialStarted does not fit this version: "),
