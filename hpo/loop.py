@@ -324,7 +324,7 @@ class Search:
                 (self.folder / other.row).unlink(missing_ok=True)
 
     def _sweep_rows(self) -> None:
-        """Remove what a killed search left: rows half written, not tidied, of trials to be trained again."""
+        """Remove what a killed search left: files half written, rows not tidied, of trials to be trained again."""
         if self.folder is None:
             return
         best, keeps_all = self.history.best, self.keep_rows == "all"
@@ -333,6 +333,8 @@ class Search:
         for path in [*rows.glob("trial-[0-9]*.safetensors"), *rows.glob(".trial-[0-9]*")]:
             if path.relative_to(self.folder).as_posix() not in kept:
                 path.unlink(missing_ok=True)
+        for path in (self.folder / "traces").glob(".trial-[0-9]*"):
+            path.unlink(missing_ok=True)
 
 
 def versions() -> dict[str, str]:

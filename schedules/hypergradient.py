@@ -52,7 +52,7 @@ def _clip(value: Scalar, bound: Scalar) -> Scalar:
 
 @dataclass(frozen=True, slots=True)
 class Additive:
-    """factor + rule_rate * signal, clipped to [1 / rule_bound, rule_bound]."""
+    """Factor + rule_rate * signal, clipped to [1 / rule_bound, rule_bound]."""
 
     signal: str
     meaning: str
@@ -65,7 +65,7 @@ class Additive:
 
 @dataclass(frozen=True, slots=True)
 class Multiplicative:
-    """factor * (1 + rule_rate * signal), clipped to [1 / rule_bound, rule_bound]."""
+    """Factor * (1 + rule_rate * signal), clipped to [1 / rule_bound, rule_bound]."""
 
     signal: str
     meaning: str

@@ -121,6 +121,7 @@ TABLES = {
     "SCHEDULES": ("schedules.spec", "test_schedules.py"),
     "TASKS": ("trials.names", "test_tasks.py"),
     "OPTIMIZERS": ("trials.optim", "test_optim.py"),
+    "RULES": ("schedules.hypergradient", "test_rules.py"),
     "TUNERS": ("schedules.tuners", "test_tuners.py"),
     "SAMPLERS": ("hpo.samplers.base", "test_samplers.py"),
     "PRUNERS": ("hpo.pruners.base", "test_pruners.py"),

@@ -112,7 +112,7 @@ class Killing:
         assert (self.path.parent / "study.toml").is_file()
         assert (self.path.parent / "report.html").is_file()
         left = {path.name for path in self.path.parent.iterdir()}
-        assert left <= {"journal.jsonl", "study.toml", "report.html", "rows", ".mirror.lock"}
+        assert left <= {"journal.jsonl", "study.toml", "report.html", "rows", "traces", ".mirror.lock"}
         wait_for_no_worker(self.folder)
 
     def assert_mirrored(self, trials: int) -> None:
