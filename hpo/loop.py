@@ -324,7 +324,7 @@ class Search:
                 (self.folder / other.row).unlink(missing_ok=True)
 
     def _sweep_rows(self) -> None:
-        """Remove what a killed search left: files half written, rows not tidied, of trials to be trained again."""
+        """Remove what a killed search left: files half written, rows not tidied or to be made again."""
         if self.folder is None:
             return
         best, keeps_all = self.history.best, self.keep_rows == "all"
