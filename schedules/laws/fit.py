@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from schedules.check import one_of
 from schedules.laws.annealing import Annealing, annealing
 from schedules.laws.curve import Curve, Floats, common_peak, with_common_warmup
-from schedules.laws.identify import check_identified, is_identified
+from schedules.laws.identify import missing
 from schedules.laws.kernels import LAWS, REFERENCE_AREA, Law
 from schedules.laws.law import LEAST_NOISE, Coefficients, FittedLaw
 
@@ -68,14 +68,14 @@ def fit(
     if constants is not None and set(constants) != set(entry.constants):
         raise ValueError(f"constants={dict(constants)!r} must be {', '.join(entry.constants)}")
     rows = [_rows(curve, peak) for curve in curves]
-    check_identified(curves, [one.seen for one in rows])
+    _check_identified(curves)
     width = max(huber_width, float(np.median([one.noise for one in rows])))
     found, kept = _solve(entry, rows, constants, width)
     refits: list[tuple[Coefficients, dict[str, float]]] = []
     if len(curves) > 1:
         for left in range(len(curves)):
             rest = [row for place, row in enumerate(rows) if place != left]
-            if not is_identified([one.seen for one in rest]):
+            if missing([curve for place, curve in enumerate(curves) if place != left]):
                 # One refit that knows nothing makes the interval as wide as you like.
                 refits = []
                 break
@@ -117,10 +117,16 @@ def memory_constants(
         peak = common_peak(several)
         several = with_common_warmup(several)
         groups.append([_rows(curve, peak) for curve in several])
-        check_identified(several, [one.seen for one in groups[-1]])
+        _check_identified(several)
     if not groups:
         raise ValueError("no curves: constants are fitted on at least one kind of run")
     return _fit_constants(LAWS[law], groups, huber_width, dict(LAWS[law].constants))[1]
+
+
+def _check_identified(curves: Sequence[Curve]) -> None:
+    lacking = missing(curves)
+    if lacking:
+        raise ValueError(f"{', '.join(curve.name for curve in curves)}: {lacking}")
 
 
 def _rows(curve: Curve, peak: float) -> Rows:
