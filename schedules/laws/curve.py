@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 
-AT_PEAK = 0.999  # of the largest rate: from the first row that reaches it on, warm-up is over
+AT_PEAK = 1 - 1e-6  # of the largest rate: from the first row that reaches it on, warm-up is over
 MOST_STEPS = 10_000_000  # a rate is kept for every step
 UNSETTLED = 0.01  # of the whole area: what comes before it is no power of the area yet
 
@@ -30,8 +30,8 @@ class Curve:
     lrs: Floats  # (n,) learning rate of that update
     losses: Floats | None  # (n,) above 0; None for a run that is only planned
     name: str
-    # Steps of warm-up, along a line from 0, as far as they lie before the first row. None: all steps there, or
-    # what the runs it is fitted with had.
+    # Steps of warm-up, along a line from 0, as far as they lie before the first row. None: all steps there,
+    # or what the runs it is fitted with had.
     warmup_steps: int | None
     peak: float = field(init=False)
     warmup_end: int = field(init=False)  # step of the first row at the peak
@@ -58,9 +58,7 @@ class Curve:
                 raise ValueError(f"{name}: {len(rates)} rows need as many losses, not {len(seen)}")
             if (seen <= 0).any():
                 row = int(np.argmax(seen <= 0))
-                raise ValueError(
-                    f"{name}: loss={seen[row]:g} at step {places[row]:.0f} must be above 0: laws are of losses"
-                )
+                raise ValueError(f"{name}: loss={seen[row]:g} at step {places[row]:.0f} must be above 0")
         if warmup_steps is not None and not 0 <= warmup_steps <= MOST_STEPS:
             raise ValueError(f"{name}: warmup_steps={warmup_steps} must be at least 0")
         peak = float(rates.max())
@@ -85,13 +83,17 @@ class Curve:
         sizes = np.abs(changes)
         before = np.concatenate([[0.0], sizes[:-1]])
         after = np.concatenate([sizes[1:], [0.0]])
-        is_drop = (sizes > 0.1 * self.peak) & (sizes > 10 * np.maximum(before, after)) & (np.diff(self.steps) > 1)
-        places, rates = self.steps.astype(np.float64), self.lrs
+        is_drop = (
+            (sizes > 0.1 * self.peak) & (sizes > 10 * np.maximum(before, after)) & (np.diff(self.steps) > 1)
+        )
+        places: Floats = self.steps.astype(np.float64)
+        rates: Floats = self.lrs
         if is_drop.any():
             rows = np.flatnonzero(is_drop) + 1
-            places = np.insert(places, rows, places[rows] - 1)
-            rates = np.insert(rates, rows, rates[rows - 1])
-        return np.interp(np.arange(self.steps[0], self.steps[-1] + 1), places, rates)
+            places = np.insert(places, rows, places[rows] - 1).astype(np.float64)
+            rates = np.insert(rates, rows, rates[rows - 1]).astype(np.float64)
+        every: Floats = np.arange(int(self.steps[0]), int(self.steps[-1]) + 1).astype(np.float64)
+        return np.interp(every, places, rates)
 
     def area_before(self) -> float:
         """Area under the rate before the first row: a line up from 0, then flat."""

@@ -1,9 +1,10 @@
 """Whether curves identify a law, and if not, which curve is missing.
 
-A long stretch at the peak fixes limit, amplitude and exponent, a fall of the rate the gain. On the published curves
-(25M and 100M) a law from one run that holds and then cools down, or from a cosine and a constant, missed the
-others by 0.0011 or less of the loss; from one cosine alone by up to 0.0060, from one constant alone by up to
-0.0043. A cosine leaves its peak so early, and falls so evenly, that a wrong exponent explains it as well.
+A long stretch at the peak fixes limit, amplitude and exponent, a fall of the rate the gain. On the
+published curves (25M and 100M) a law from one run that holds and then cools down, or from a cosine and a
+constant, missed the others by 0.0011 or less of the loss; from one cosine alone by up to 0.0060, from one
+constant alone by up to 0.0043. A cosine leaves its peak so early, and falls so evenly, that a wrong
+exponent explains it as well.
 """
 
 from collections.abc import Sequence
@@ -42,8 +43,8 @@ def missing(curves: Sequence[Curve]) -> str:
     """Which curve these lack to identify a law, as advice; "" when they identify one.
 
     >>> steps = np.arange(100)
-    >>> missing([Curve(steps, np.full(100, 0.1))])
-    'the rate never falls, so that what annealing gains is not seen: add a curve that cools down from the same peak (a wsd or a cosine)'
+    >>> missing([Curve(steps, np.full(100, 0.1))]).partition(":")[0]
+    'the rate never falls, so that what annealing gains is not seen'
     >>> missing([Curve(steps, np.minimum(0.1, 0.1 * (100 - steps) / 30))])
     ''
     """
@@ -56,7 +57,7 @@ def missing(curves: Sequence[Curve]) -> str:
     holds = [held(curve) for curve in curves]
     if not any(steps >= LEAST_HOLD * longest and growth >= LEAST_GROWTH for steps, growth in holds):
         return (
-            "no rate holds its peak for long, so that what annealing gains cannot be told from what training gains: "
-            "add a curve that holds the same peak (a constant, or a wsd)"
+            "no rate holds its peak for long, so that what annealing gains cannot be told from what training "
+            "gains: add a curve that holds the same peak (a constant, or a wsd)"
         )
     return ""

@@ -1,16 +1,16 @@
 """Three laws of the loss under annealing: how much of a drop of the rate has been gained by now.
 
-All are L(t) = limit + amplitude * (S(t) / S_ref)^-exponent - gain * K(t), where S is the area under the rate in
-peak steps, K sums the drops of the rate (shares of the peak), each with the part of it that has taken effect,
-and N_k, X_k are the steps and the area since drop k:
+All are L(t) = limit + amplitude * (S(t) / S_ref)^-exponent - gain * K(t), where S is the area under the
+rate in peak steps, K sums the drops of the rate (shares of the peak), each with the part of it that has
+taken effect, and N_k, X_k are the steps and the area since drop k:
 
 - "annealing": sum d_k (1 - memory^N_k). Tissue, Wang, Wang: Scaling Law with Learning Rate Annealing, 2024,
   with its sum carried out, so that `gain` is their C / (1 - memory) times the peak.
-- "multi_power": sum d_k (1 - (1 + C r_k^-gamma X_k)^-beta), r_k the rate after the drop as a share of the peak.
+- "multi_power": sum d_k (1 - (1 + C r_k^-gamma X_k)^-beta), r_k the rate after the drop.
   Luo et al.: A Multi-Power Law for Loss Curve Prediction Across Learning Rate Schedules, ICLR 2025.
 - "progress": (S / S_ref)^-delta sum d_k (1 - (1 + C N_k^g X_k^(1-g))^-beta): time is counted between steps
-  and area, and a drop is worth less the further the training has come. Measured on the published curves of two
-  sizes to predict held-out schedules better than both (docs/benchmarks.md).
+  and area, and a drop is worth less the further the training has come. Measured on the published curves of
+  two sizes to predict held-out schedules better than both (docs/benchmarks.md).
 """
 
 from collections.abc import Callable, Mapping
