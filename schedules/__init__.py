@@ -5,8 +5,10 @@ segments of training and is told what happened.
 """
 
 from schedules.combine import clip, hold, join, restart, scale, shift, warmup
+from schedules.export import from_csv, from_toml, load_knots, to_csv, to_text, to_toml, to_torch_snippet
 from schedules.hyperparameters import HYPERPARAMETERS, Hyperparameter, check_name
 from schedules.knots import knots
+from schedules.replay import Knots, every_step, replay, thin
 from schedules.sampling import at_fractions, every
 from schedules.shapes import (
     constant,
@@ -72,6 +74,18 @@ __all__ = [  # noqa: RUF022 - in reading order
     "check_name",
     "table_of",
     "from_config",
+    # factors that were followed -> knots -> file -> schedule
+    "Knots",
+    "every_step",
+    "thin",
+    "replay",
+    "to_toml",
+    "from_toml",
+    "to_csv",
+    "from_csv",
+    "load_knots",
+    "to_text",
+    "to_torch_snippet",
     # tuners
     "open_loop",
     "after",

@@ -7,4 +7,5 @@ Importing this package loads nothing heavy; import the module you need:
 - `trials.task`      what a user writes: Task, Splits
 - `trials.train`     `train(spec)`: one trial alone
 - `trials.lanes`     K trials of one program, every lane at its own step
+- `trials.scheduler` any schedule in a training loop of your own
 """

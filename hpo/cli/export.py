@@ -1,6 +1,5 @@
 """`hpo export`: a trial's config, its schedule, or a script that trains it again."""
 
-import json
 import pprint
 import sys
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from hpo import study
+from hpo.cli.export_schedule import Form, schedule
 from hpo.cli.options import Debug, Root, Study
 from hpo.config import StudyConfig
 from hpo.errors import UsageError
@@ -23,17 +23,30 @@ def export(
     what: Annotated[
         Literal["config", "schedule", "script"], typer.Option("--what", help="What to export.")
     ] = "config",
+    form: Annotated[
+        Form | None,
+        typer.Option(
+            "--format",
+            help="Form of the schedule: knots (toml, the default), a row for every step (csv), Python that needs "
+            "torch only (torch), a text for study files (text), or JSON.",
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="File to write; default print it.")] = None,
     root: Root = Path(study.DEFAULT_ROOT),
     debug: Debug = False,
 ) -> None:
-    """Export a trial: config (TOML), schedule (JSON, a rate for every step) or script (Python)."""
+    """Export a trial: config (TOML), schedule (TOML, CSV, Python or JSON) or script (Python)."""
+    if form is not None and what != "schedule":
+        raise UsageError(f"--format {form} is for --what schedule, not for --what {what}")
     folder = study.find(which, root)
     history, _, _ = study.read(folder)
     assert history.study is not None
     chosen = _chosen(history, trial, folder.name)
     config = study.config_of(history.study, folder)
-    text = {"config": _config, "schedule": _schedule, "script": _script}[what](config, chosen)
+    if what == "schedule":
+        text = schedule(config, chosen, folder, form or "toml")
+    else:
+        text = {"config": _config, "script": _script}[what](config, chosen)
     if out is None:
         sys.stdout.write(text)
         return
@@ -70,29 +83,6 @@ def _config(config: StudyConfig, trial: Trial) -> str:
         },
     }
     return f"# Trial {trial.spec.trial} of study {config.name!r}.\n{tomli_w.dumps(table)}"
-
-
-def _schedule(config: StudyConfig, trial: Trial) -> str:
-    import numpy as np
-
-    from schedules import spec as schedules
-
-    if config.kind != "task":
-        raise UsageError(f"{config.reference} is a function: only it knows what its learning rate did")
-    spec = trial.spec
-    factors = schedules.from_config(spec.config, spec.horizon)(np.arange(spec.budget))
-    lr = spec.config.get("lr")
-    table: dict[str, Any] = {
-        "study": config.name,
-        "trial": spec.trial,
-        "schedule": schedules.format(schedules.table_of(spec.config)),
-        "horizon": spec.horizon,
-        "lr": lr,
-        "factors": [float(factor) for factor in factors],
-    }
-    if isinstance(lr, (int, float)):
-        table["rates"] = [float(lr * factor) for factor in factors]
-    return json.dumps(table, indent=1) + "\n"
 
 
 _SPEC = """

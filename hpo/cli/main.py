@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import typer
 
-from hpo.cli import export, init, look, search, system
+from hpo.cli import export, init, look, schedule, search, system
 from hpo.errors import HpoError, RunnerError
 
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 3
@@ -74,6 +74,19 @@ for _name, _command in {
     "ui": system.ui,
 }.items():
     app.command(_name)(_told(_command))
+
+_schedule = typer.Typer(help="Show schedules.", invoke_without_command=True, rich_markup_mode=None)
+
+
+@_schedule.callback()
+def _explain(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        sys.stdout.write(context.get_help() + "\n")
+
+
+for _name, _command in schedule.commands.items():
+    _schedule.command(_name)(_told(_command))
+app.add_typer(_schedule, name="schedule")
 
 
 def main() -> None:

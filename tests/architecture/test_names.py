@@ -73,6 +73,8 @@ ALLOWED = {
     ("hpo/listeners/mirror.py", "experiment"),
     ("hpo/study.py", "experiment"),
     ("trials/data/order.py", "epoch"),
+    ("trials/scheduler.py", "scheduler"),  # a scheduler of torch, and torch's words for it
+    ("trials/scheduler.py", "epoch"),
 }
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import sqlite3
@@ -11,15 +12,18 @@ import sys
 import time
 import tomllib
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import typer.main
 
 from hpo.codec import decode
-from hpo.history import History
+from hpo.history import History, Trial
 from hpo.store import Journal
+from schedules import from_csv, from_toml, replay
 from schedules.spec import from_config
 
 ROOT = Path(__file__).parents[2]
@@ -40,7 +44,9 @@ FLAGS = {
     "show": {"--dir", "--json", "--debug"},
     "best": {"--dir", "--json", "--debug"},
     "report": {"--out", "-o", "--dir", "--debug"},
-    "export": {"--trial", "--what", "--out", "-o", "--dir", "--debug"},
+    "export": {"--trial", "--what", "--format", "--out", "-o", "--dir", "--debug"},
+    "schedule list": {"--debug"},
+    "schedule show": {"--steps", "--lr", "--compare", "--html", "--debug"},
     "init": {"--debug"},
     "doctor": {"--debug"},
     "ui": {"--uri", "--port", "--debug"},
@@ -61,19 +67,22 @@ def hpo(folder: Path, *words: object) -> "subprocess.Popen[str]":
 def test_the_commands_and_their_flags_are_these() -> None:
     from hpo.cli.main import app
 
-    group = typer.main.get_command(app)
-    found = {
-        name: {flag for one in command.params if one.param_type_name == "option" for flag in one.opts}
-        for name, command in group.commands.items()  # type: ignore[attr-defined]
-    }
-    assert found == FLAGS
+    def commands(group: Any, before: str = "") -> Iterator[tuple[str, set[str]]]:
+        for name, command in group.commands.items():
+            if hasattr(command, "commands"):
+                yield from commands(command, f"{before}{name} ")
+            else:
+                options = [one for one in command.params if one.param_type_name == "option"]
+                yield f"{before}{name}", {flag for one in options for flag in one.opts}
+
+    assert dict(commands(typer.main.get_command(app))) == FLAGS
 
 
 def test_each_command_explains_itself_and_each_flag(command) -> None:
     assert "Commands:" in command("--help").out
     assert command().out == command("--help").out
     for name, flags in FLAGS.items():
-        said = command(name, "--help")
+        said = command(*name.split(), "--help")
         assert said.code == 0
         for flag in flags:
             assert flag in said.out
@@ -82,7 +91,10 @@ def test_each_command_explains_itself_and_each_flag(command) -> None:
 HEAVY = {"torch", "ray", "optuna", "mlflow", "plotly", "sklearn", "rich", "scipy", "pandas"}
 
 
-@pytest.mark.parametrize("words", [["--help"], ["search", "--help"], ["list"], ["show", "nothing"]])
+@pytest.mark.parametrize(
+    "words",
+    [["--help"], ["search", "--help"], ["list"], ["show", "nothing"], ["schedule", "show", "cosine"]],
+)
 def test_looking_around_loads_nothing_heavy(words: list[str], tmp_path: Path) -> None:
     script = (
         "import sys\nfrom hpo.cli.main import main\n"
@@ -276,12 +288,63 @@ def test_the_exported_config_is_that_of_the_trial(look, history: History) -> Non
     assert tomllib.loads(look("export", NAME))["config"] == history.best.spec.config
 
 
+def followed(trial: Trial) -> np.ndarray:
+    return from_config(trial.spec.config, 40)(np.arange(40))
+
+
 def test_the_exported_schedule_is_the_one_that_was_followed(look, history: History) -> None:
+    best = history.best.spec.trial
+    words = ("export", NAME, "--what", "schedule")
+    assert look(*words) == look(*words, "--trial", best, "--format", "toml")
     for number, trial in history.trials.items():
-        table = json.loads(look("export", NAME, "--trial", number, "--what", "schedule"))
-        factors = from_config(trial.spec.config, 40)(np.arange(40))
+        lr, factors = trial.spec.config["lr"], followed(trial)
+        knots = from_toml(look(*words, "--trial", number))
+        assert knots.lr == lr
+        np.testing.assert_allclose(replay(knots)(np.arange(40)), factors, atol=0.005 * factors.max())
+        rows = from_csv(look(*words, "--trial", number, "--format", "csv"))
+        np.testing.assert_array_equal(rows.factors, factors)
+        table = json.loads(look(*words, "--trial", number, "--format", "json"))
         np.testing.assert_array_equal(table["factors"], factors)
-        np.testing.assert_allclose(table["rates"], trial.spec.config["lr"] * factors, rtol=1e-12)
+        np.testing.assert_allclose(table["rates"], lr * factors, rtol=1e-12)
+
+
+def test_the_exported_text_can_be_searched_with(look, history: History) -> None:
+    text = look("export", NAME, "--what", "schedule", "--format", "text").strip()
+    factors = from_config({"schedule": text}, 40)(np.arange(40))
+    np.testing.assert_allclose(factors, followed(history.best), atol=0.005)
+    # It is also said where it will be read.
+    comment = look("export", NAME, "--what", "schedule").splitlines()[0]
+    assert comment.endswith(f"In a study file: schedule = '{text}'")
+
+
+def test_the_exported_snippet_gives_the_factors(look, history: History, tmp_path: Path) -> None:
+    out = tmp_path / "rate.py"
+    assert look("export", NAME, "--what", "schedule", "--format", "torch", "-o", out) == f"{out}\n"
+    space: dict[str, Any] = {}
+    exec(out.read_text(encoding="utf-8"), space)
+    found = [space["factor"](step) for step in range(40)]
+    np.testing.assert_allclose(found, followed(history.best), atol=0.005)
+    assert space["LR"] == history.best.spec.config["lr"]
+
+
+def test_factors_that_were_found_while_training_are_exported_as_they_were(
+    look, history: History, lines: Path
+) -> None:
+    best = history.best.spec.trial
+    factors = np.array([0.5, 0.5, 0.2, 0.3, 0.4, 0.5])
+    trace = lines / "studies" / NAME / "traces" / f"trial-{best:05d}.npz"
+    trace.parent.mkdir()
+    try:
+        np.savez(trace, factor=factors, val_loss=np.zeros(2))
+        assert from_csv(look("export", NAME, "--what", "schedule", "--format", "csv")).factors == tuple(
+            factors
+        )
+        knots = from_toml(look("export", NAME, "--what", "schedule"))
+        assert knots.steps == (0, 1, 2, 5)
+        table = json.loads(look("export", NAME, "--what", "schedule", "--format", "json"))
+        assert "schedule" not in table
+    finally:
+        shutil.rmtree(trace.parent)
 
 
 @pytest.mark.parametrize("which", ["first", "best"])
