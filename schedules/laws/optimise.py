@@ -30,6 +30,7 @@ class Optimised:
 
     hold_fraction: float
     power: float
+    warmup_steps: int
     schedule: Schedule  # step, warm-up included -> factor on the peak
     last_loss: float  # predicted
 
@@ -128,7 +129,7 @@ def optimise(
         else:
             step_hold, step_ratio = step_hold / 2, step_ratio**0.5
     lowest, hold, power = (float(one) for one in found)
-    return Optimised(hold, power, build(hold, power), lowest)
+    return Optimised(hold, power, warmup_steps, build(hold, power), lowest)
 
 
 def planned(schedule: Schedule, steps: int, peak: float, name: str = "schedule") -> Curve:
