@@ -103,7 +103,10 @@ def predict(
     fitted = _load(law)
     run = read_curve(curve, needs_loss=False)
     _check_peak(fitted, run.peak)
-    said = fitted.predict(run)
+    try:
+        said = fitted.predict(run)
+    except ValueError as error:
+        raise UsageError(f"{curve}: {error}") from None
     columns = {"predicted": said.losses, "low": said.low, "high": said.high}
     metrics = _compared(fitted, run) if run.losses is not None else {}
     last = {name: float(values[-1]) for name, values in columns.items()}

@@ -66,12 +66,24 @@ class FittedLaw:
         """Where the width of the interval comes from."""
         return "jackknife" if len(self.refits) > 1 else "fixed"
 
+    def check_peak(self, peak: float) -> None:
+        """Nothing, for a peak near enough for a guess; laws were measured at one peak only.
+
+        Raises:
+            ValueError: it is not within a factor of 2 of the law's.
+        """
+        if not 0.5 <= peak / self.peak <= 2.0:
+            raise ValueError(
+                f"peak={peak:g} is too far from {self.peak:g}, where the law was fitted: fit one on runs at {peak:g}"
+            )
+
     def predict(self, curve: Curve, level: float = 0.9) -> Prediction:
         """The losses at the rows of a curve, its rates in the units of those fitted.
 
         Raises:
-            ValueError: a level that no width was measured for.
+            ValueError: a level that no width was measured for, or a peak that is far from the law's.
         """
+        self.check_peak(curve.peak)
         if level not in MULTIPLIERS:
             raise ValueError(f"level={level} must be one of {', '.join(map(str, MULTIPLIERS))}")
         curve = with_warmup(curve, self.warmup_steps)

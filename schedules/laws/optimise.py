@@ -98,10 +98,11 @@ def optimise(
         cooldown takes at least.
 
     Raises:
-        ValueError: numbers that are not legal.
+        ValueError: numbers that are not legal, a peak far from the law's.
     """
     steps = whole("steps", steps, Interval(2, MOST_STEPS))
     peak = law.peak if peak is None else number("peak", peak, POSITIVE)
+    law.check_peak(peak)
     if warmup_steps is None:
         warmup_steps = min(law.warmup_steps, steps // 10)
     warmup_steps = whole("warmup_steps", warmup_steps, Interval(0, steps - 2))
