@@ -90,7 +90,7 @@ def _merged(drops: Floats, since: int) -> tuple[Floats, Floats]:
     width = max(1, min(64, length // 400), length // 1100)
     # Rises and falls are kept apart: merged they would have no middle.
     groups = 2 * ((at - since - 1) // width) + (sizes < 0)
-    _, group = np.unique(groups, return_inverse=True)
-    weight = np.bincount(group, np.abs(sizes))
-    middles = np.bincount(group, np.abs(sizes) * at) / weight
-    return middles, np.bincount(group, sizes).astype(np.float64)
+    _, first, group = np.unique(groups, return_index=True, return_inverse=True)
+    # From the first step of each group: the place of a lone drop is a whole number, not one but for rounding.
+    beyond = np.bincount(group, np.abs(sizes) * (at - at[first][group])) / np.bincount(group, np.abs(sizes))
+    return at[first] + beyond, np.bincount(group, sizes).astype(np.float64)

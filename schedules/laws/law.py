@@ -74,7 +74,8 @@ class FittedLaw:
         """
         if not 0.5 <= peak / self.peak <= 2.0:
             raise ValueError(
-                f"peak={peak:g} is too far from {self.peak:g}, where the law was fitted: fit one on runs at {peak:g}"
+                f"peak={peak:g} is too far from {self.peak:g}, where the law was fitted: "
+                f"fit one on runs at {peak:g}"
             )
 
     def predict(self, curve: Curve, level: float = 0.9) -> Prediction:

@@ -119,6 +119,7 @@ def test_every_test_is_named_by_a_sentence() -> None:
 # table -> (where it lies, the contract test that is run over each of its entries)
 TABLES = {
     "SCHEDULES": ("schedules.spec", "test_schedules.py"),
+    "LAWS": ("schedules.laws", "test_laws.py"),
     "TASKS": ("trials.names", "test_tasks.py"),
     "OPTIMIZERS": ("trials.optim", "test_optim.py"),
     "TUNERS": ("schedules.tuners", "test_tuners.py"),

@@ -1,9 +1,9 @@
-"""How well loss laws predict held-out schedules: recorded runs of two sizes, six schedules each, up to 72,000 steps.
+"""How well loss laws predict held-out schedules: recorded runs of two sizes, up to 72,000 steps.
 
     python -m tests.bench.laws
 
-Fitted on three curves of a size (cosine_24000, constant_24000, wsdcon_9), tested on the other six. Needs the recorded
-curves, see tests/shared_data.py.
+Fitted on three curves of a size (cosine_24000, constant_24000, wsdcon_9), tested on the other six. Needs the
+recorded curves, see tests/shared_data.py.
 """
 
 import time
