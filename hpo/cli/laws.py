@@ -102,11 +102,11 @@ def predict(
     """Predict the losses of a schedule, with a 90 % interval; compare where it has losses."""
     fitted = _load(law)
     run = read_curve(curve, needs_loss=False)
-    _check_peak(fitted, run.peak)
     try:
         said = fitted.predict(run)
     except ValueError as error:
         raise UsageError(f"{curve}: {error}") from None
+    _check_peak(fitted, run.peak)
     columns = {"predicted": said.losses, "low": said.low, "high": said.high}
     metrics = _compared(fitted, run) if run.losses is not None else {}
     last = {name: float(values[-1]) for name, values in columns.items()}

@@ -155,7 +155,14 @@ def test_every_table_is_known_here() -> None:
                     pass
     assert set(TABLES) <= found
     # Tables of data rather than of implementations.
-    assert found - set(TABLES) <= {"DEFAULTS", "HYPERPARAMETERS", "METHODS", "ACTIVATIONS", "STATE_COLOURS"}
+    assert found - set(TABLES) <= {
+        "DEFAULTS",
+        "HYPERPARAMETERS",
+        "METHODS",
+        "ACTIVATIONS",
+        "STATE_COLOURS",
+        "MULTIPLIERS",
+    }
 
 
 @pytest.mark.parametrize("file", [*FILES, "README.md", "pyproject.toml"])

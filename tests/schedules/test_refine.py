@@ -20,7 +20,7 @@ def test_constant_norms_give_exactly_linear_decay():
 def test_norms_that_fall_at_first_ask_for_a_warm_up():
     norms = np.interp(PROGRESS, [0.0, 0.1, 1.0], [15.0, 1.0, 1.0])
     factors = refine(norms, "sgd", smoothing=0.0)
-    assert factors[0] == pytest.approx(0.005, abs=5e-4)
+    assert factors[0] == pytest.approx(0.0045, abs=1e-4)
     assert PROGRESS[factors.argmax()] == pytest.approx(0.10, abs=0.001)
     # The filter hides some of a fall as short as itself.
     assert PROGRESS[refine(norms, "sgd").argmax()] == pytest.approx(0.10, abs=0.05)
@@ -46,7 +46,7 @@ def test_adam_weighs_norms_less_than_sgd():
 
 def test_spikes_are_filtered_and_the_end_is_reflected():
     norms = np.ones(1000)
-    norms[::50] = 1e6
+    norms[25::50] = 1e6
     norms[-1] = 1e6
     np.testing.assert_allclose(refine(norms), (999 - np.arange(1000)) / 999, atol=1e-12)
     rising = np.arange(1.0, 101.0)
