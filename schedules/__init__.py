@@ -8,6 +8,7 @@ from schedules.combine import clip, hold, join, restart, scale, shift, warmup
 from schedules.export import from_csv, from_toml, load_knots, to_csv, to_text, to_toml, to_torch_snippet
 from schedules.hyperparameters import HYPERPARAMETERS, Hyperparameter, check_name
 from schedules.knots import knots
+from schedules.refine import refine
 from schedules.replay import Knots, every_step, replay, thin
 from schedules.sampling import at_fractions, every
 from schedules.shapes import (
@@ -63,6 +64,8 @@ __all__ = [  # noqa: RUF022 - in reading order
     "hold",
     "every",
     "at_fractions",
+    # gradient norms -> factors
+    "refine",
     # text or table <-> schedule; config -> schedule
     "Family",
     "SCHEDULES",

@@ -41,7 +41,7 @@ def export(
     folder = study.find(which, root)
     history, _, _ = study.read(folder)
     assert history.study is not None
-    chosen = _chosen(history, trial, folder.name)
+    chosen = choose(history, trial, folder.name)
     config = study.config_of(history.study, folder)
     if what == "schedule":
         text = schedule(config, chosen, folder, form or "toml")
@@ -57,7 +57,12 @@ def export(
     sys.stdout.write(f"{out}\n")
 
 
-def _chosen(history: History, number: int | None, name: str) -> Trial:
+def choose(history: History, number: int | None, name: str) -> Trial:
+    """The trial of this number, or the best.
+
+    Raises:
+        UsageError: there is none.
+    """
     if number is None:
         if history.best is None:
             raise UsageError(f"study {name!r} has no best trial yet: name one with --trial")

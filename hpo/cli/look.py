@@ -17,12 +17,14 @@ from hpo.history import History, Trial
 from hpo.listeners.summary import summary
 
 
-def _print(text: str) -> None:
+def print_line(text: str) -> None:
+    """Write a line to standard output."""
     sys.stdout.write(text + "\n")
 
 
-def _print_json(value: Any) -> None:
-    # Numbers that JSON lacks are given as texts, "inf" and "nan".
+def print_json(value: Any) -> None:
+    """Write a value to standard output as JSON; numbers that it lacks are texts, "inf" and "nan"."""
+
     def plain(inner: Any) -> Any:
         if isinstance(inner, float) and not math.isfinite(inner):
             return str(inner)
@@ -32,7 +34,7 @@ def _print_json(value: Any) -> None:
             return [plain(item) for item in cast(Sequence[Any], inner)]
         return inner
 
-    _print(json_module.dumps(plain(value), indent=2, ensure_ascii=False))
+    print_line(json_module.dumps(plain(value), indent=2, ensure_ascii=False))
 
 
 def _state(history: History) -> str:
@@ -82,7 +84,7 @@ def _trial(history: History, trial: Trial, folder: Path) -> dict[str, Any]:
 
 def _summary(history: History, folder: Path) -> None:
     report = folder / study.REPORT
-    _print(
+    print_line(
         summary(
             history,
             report=str(report) if report.is_file() else "",
@@ -104,10 +106,10 @@ def list_studies(root: Root = Path(study.DEFAULT_ROOT), json: Json = False, debu
             continue
         rows.append(_facts(history, folder))
     if json:
-        _print_json(rows)
+        print_json(rows)
         return
     if not rows:
-        _print(f"no studies in {root}/: `hpo search digits` makes one")
+        print_line(f"no studies in {root}/: `hpo search digits` makes one")
         return
     cells = [("study", "state", "trials", "best", "spent steps", "seconds")]
     for row in rows:
@@ -117,7 +119,7 @@ def list_studies(root: Root = Path(study.DEFAULT_ROOT), json: Json = False, debu
         cells.append((row["name"], row["state"], str(trials), value, str(spent), str(seconds)))
     widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
     for line in cells:
-        _print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        print_line("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
 def show(
@@ -132,15 +134,15 @@ def show(
         )
     if json:
         trials = [_trial(history, trial, folder) for trial in history.trials.values()]
-        _print_json({**_facts(history, folder), "all": trials})
+        print_json({**_facts(history, folder), "all": trials})
         return
     _summary(history, folder)
-    _print("")
+    print_line("")
     for trial in history.trials.values():
         value = history.objective.shown(history.value(trial))
         shown = f"{value:.6g}" if math.isfinite(value) else "-"
         config = "  ".join(f"{name}={_short(item)}" for name, item in trial.spec.config.items())
-        _print(f"{trial.spec.trial:>5}  {trial.state:<13}  {trial.spent:>6}  {shown:>10}  {config}")
+        print_line(f"{trial.spec.trial:>5}  {trial.state:<13}  {trial.spent:>6}  {shown:>10}  {config}")
 
 
 def _short(value: object) -> str:
@@ -157,7 +159,7 @@ def best(
     if chosen is None:
         raise UsageError(f"study {folder.name!r} has no trial with a finite {history.objective.metric} yet")
     if json:
-        _print_json(_trial(history, chosen, folder))
+        print_json(_trial(history, chosen, folder))
         return
     _summary(history, folder)
 
@@ -181,4 +183,4 @@ def report(
     problems: list[str] = []
     if study.write_report(folder, target, problems.append) is None:
         raise UsageError(problems[0])
-    _print(f"{target}  ({target.stat().st_size / 1e6:.1f} MB, {time.monotonic() - began:.1f} s)")
+    print_line(f"{target}  ({target.stat().st_size / 1e6:.1f} MB, {time.monotonic() - began:.1f} s)")

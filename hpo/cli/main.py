@@ -75,7 +75,11 @@ for _name, _command in {
 }.items():
     app.command(_name)(_told(_command))
 
-_schedule = typer.Typer(help="Show schedules.", invoke_without_command=True, rich_markup_mode=None)
+_schedule = typer.Typer(
+    help="Show schedules, find them on a loss law, refine them.",
+    invoke_without_command=True,
+    rich_markup_mode=None,
+)
 
 
 @_schedule.callback()

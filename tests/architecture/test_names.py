@@ -119,6 +119,7 @@ def test_every_test_is_named_by_a_sentence() -> None:
 # table -> (where it lies, the contract test that is run over each of its entries)
 TABLES = {
     "SCHEDULES": ("schedules.spec", "test_schedules.py"),
+    "LAWS": ("schedules.laws", "test_laws.py"),
     "TASKS": ("trials.names", "test_tasks.py"),
     "OPTIMIZERS": ("trials.optim", "test_optim.py"),
     "RULES": ("schedules.hypergradient", "test_rules.py"),
@@ -155,7 +156,14 @@ def test_every_table_is_known_here() -> None:
                     pass
     assert set(TABLES) <= found
     # Tables of data rather than of implementations.
-    assert found - set(TABLES) <= {"DEFAULTS", "HYPERPARAMETERS", "METHODS", "ACTIVATIONS", "STATE_COLOURS"}
+    assert found - set(TABLES) <= {
+        "DEFAULTS",
+        "HYPERPARAMETERS",
+        "METHODS",
+        "ACTIVATIONS",
+        "STATE_COLOURS",
+        "MULTIPLIERS",
+    }
 
 
 @pytest.mark.parametrize("file", [*FILES, "README.md", "pyproject.toml"])

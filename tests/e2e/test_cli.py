@@ -47,6 +47,14 @@ FLAGS = {
     "export": {"--trial", "--what", "--format", "--out", "-o", "--dir", "--debug"},
     "schedule list": {"--debug"},
     "schedule show": {"--steps", "--lr", "--compare", "--html", "--debug"},
+    "schedule fit": {
+        *("--out", "-o", "--law", "--study", "--trial", "--warmup", "--dir", "--json", "--debug"),
+    },
+    "schedule predict": {"--out", "-o", "--json", "--debug"},
+    "schedule optimise": {
+        *("--steps", "--peak", "--warmup", "--floor", "--least-cooldown", "--out", "-o", "--json", "--debug"),
+    },
+    "schedule refine": {"--trial", "--smoothing", "--out", "-o", "--dir", "--json", "--debug"},
     "init": {"--debug"},
     "doctor": {"--debug"},
     "ui": {"--uri", "--port", "--debug"},

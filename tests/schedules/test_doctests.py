@@ -9,7 +9,7 @@ import pytest
 
 import schedules
 
-MODULES = [f"schedules.{module.name}" for module in pkgutil.iter_modules(schedules.__path__)]
+MODULES = [module.name for module in pkgutil.walk_packages(schedules.__path__, "schedules.")]
 
 
 @pytest.mark.parametrize("name", MODULES)
