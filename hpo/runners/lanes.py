@@ -16,6 +16,7 @@ from hpo.events import Noticed, Outcome, TrialFinished, TrialReported
 from hpo.runners.base import Heard, Target
 from hpo.runners.faults import device_of, one_line
 from hpo.runners.shared import SharedData
+from hpo.traces import trace_name
 from trials.checking import check
 from trials.compiling import Compiler, Origin, preload_tracing
 from trials.drive import Drive, Ended, Reduced
@@ -36,11 +37,6 @@ Preloaded = tuple[Task, Splits] | SharedData  # what a worker finds when it begi
 def row_name(trial: int) -> str:
     """Where a trial's row lies in the study's folder."""
     return f"rows/trial-{trial:05d}.safetensors"
-
-
-def trace_name(trial: int) -> str:
-    """Where what was measured at every step of a trial lies in the study's folder."""
-    return f"traces/trial-{trial:05d}.npz"
 
 
 def preload(target: Target, memory: int | None) -> Preloaded | None:
