@@ -200,14 +200,13 @@ class Compiler:
         self._plans: dict[int, _Plan] = {}  # by id; a plan holds its program, so ids stay unique
         self._done_steps = 0
         if self.mode != "never" and not _private(self._folder):
-            warnings.warn(
+            notice(
                 f"{self._folder} cannot be used, or may be written by other users: compiled programs are "
-                "neither loaded nor kept. Remove it, or set HPO_CACHE_DIR to a folder of yours",
-                stacklevel=2,
+                "neither loaded nor kept. Remove it, or set HPO_CACHE_DIR to a folder of yours"
             )
             self.mode = "never"
         if self.mode != "never" and shutil.which(os.environ.get("CXX", "g++")) is None:
-            warnings.warn("no C++ compiler (g++) found: training runs uncompiled", stacklevel=2)
+            notice("no C++ compiler (g++) found: training runs uncompiled")
             self.mode = "never"
 
     @classmethod

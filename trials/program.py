@@ -354,7 +354,15 @@ class Program:
         tensors = {f"model.{name}": tensor for name, tensor in named.items()}
         values = self._named_hyper(hyper)
         with noise(None, values, _if_mapped(self._eval_functions, weights)):
-            return functional_call(self._eval, tensors, ("metrics", batch, values))
+            found = functional_call(self._eval, tensors, ("metrics", batch, values))
+        count = len(next(iter(batch.values())))
+        for name, value in found.items():
+            if not isinstance(value, Tensor) or value.dim() != 1 or value.shape[0] != count:
+                got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+                raise ValueError(
+                    f"Task.metrics[{name!r}] has {got}; one value per example, ({count},), is wanted"
+                )
+        return found
 
     def evaluate(
         self, block: Block, split: "Batch | Stream", chunk: int = CHUNK, per_example: bool = False
@@ -373,11 +381,6 @@ class Program:
                 lanes = (block.weights, block.buffers, block.hyper)
                 found = self._evaluation(self._metrics_of, lanes, None, (batch,))
                 for name, values in found.items():
-                    if values.dim() != 2 or values.shape[1] != count:
-                        raise ValueError(
-                            f"Task.metrics[{name!r}] has shape {tuple(values.shape[1:])}; one value per "
-                            f"example, ({count},), is wanted"
-                        )
                     values = values.to(torch.float32)
                     if per_example:
                         parts.setdefault(name, []).append(values)

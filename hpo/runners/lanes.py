@@ -2,7 +2,6 @@
 
 import time
 import traceback
-import warnings
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -78,16 +77,12 @@ class LanesRunner:
         self._waiting: deque[TrialSpec] = deque()  # trials that found no lane in their program
         self._said: list[TrialFinished | Noticed] = []
         self._busy_seconds = self._all_seconds = 0.0
-        with warnings.catch_warnings(record=True) as warned:
-            warnings.simplefilter("always")
-            self._compiler = Compiler(
-                target.compile,
-                Origin(target.reference, dict(target.options), target.base, target.split_seed),
-                target.expected_steps,
-                notice=lambda line: self._notice("compile", line),
-            )
-        for warning in warned:
-            self._notice("compile", str(warning.message))
+        self._compiler = Compiler(
+            target.compile,
+            Origin(target.reference, dict(target.options), target.base, target.split_seed),
+            target.expected_steps,
+            notice=lambda line: self._notice("compile", line),
+        )
 
     def _notice(self, topic: str, text: str) -> None:
         self._said.append(Noticed(topic, text, time.time()))

@@ -199,14 +199,16 @@ def test_a_loss_that_is_no_scalar_is_refused(loss, got):
 @pytest.mark.parametrize(
     ("metric", "got"),
     [
-        (lambda model, batch: model(batch["x"]).mean(), r"\(\); one value per example, \(10,\)"),
-        (lambda model, batch: model(batch["x"]), r"\(10, 1\); one value per example"),
-        (lambda model, batch: model(batch["x"])[:3, 0], r"\(3,\); one value per example"),
+        (lambda model, batch: model(batch["x"]).mean(), r"shape \(\); one value per example, \(10,\)"),
+        (lambda model, batch: model(batch["x"]), r"shape \(10, 1\); one value per example"),
+        (lambda model, batch: model(batch["x"])[:3, 0], r"shape \(3,\); one value per example"),
+        (lambda model, batch: 0.5, "float; one value per example"),
+        (lambda model, batch: batch["x"].sum(1)[batch["x"].sum(1) > 0], r"shape \(6,\); one"),
     ],
 )
 def test_a_metric_without_a_value_for_each_example_is_refused(metric, got):
     made = Net(metrics=lambda model, batch: {"loss": metric(model, batch)})
-    fails(ValueError, rf"Task\.metrics\['loss'\] has shape {got}", made)
+    fails(ValueError, rf"Task\.metrics\['loss'\] has {got}", made)
 
 
 def test_a_weight_group_that_names_no_weight_is_refused():
