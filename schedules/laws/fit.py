@@ -22,6 +22,7 @@ from schedules.laws.law import LEAST_NOISE, Coefficients, FittedLaw
 from schedules.laws.solve import Rows, fit_constants, solve
 
 HUBER_WIDTH = 3e-3
+LEAST_CURVES = 3  # for a jackknife, and to fit constants of the memory on
 ROWS_OF_WEIGHT_1 = 150
 MOST_ROWS = 600  # of a curve that are fitted; more are averaged
 
@@ -56,12 +57,14 @@ def fit(
     entry = LAWS[law]
     if constants is not None and set(constants) != set(entry.constants):
         raise ValueError(f"constants={dict(constants)!r} must be {', '.join(entry.constants)}")
+    if entry.fits == "all" and constants is None and len(curves) < LEAST_CURVES:
+        constants = entry.constants
     rows = [_rows(curve, peak) for curve in curves]
     _check_identified(curves)
     width = max(huber_width, float(np.median([one.noise for one in rows])))
     found, kept = solve(entry, rows, constants, width)
     refits: list[tuple[Coefficients, dict[str, float]]] = []
-    if len(curves) > 1:
+    if len(curves) >= LEAST_CURVES:
         for left in range(len(curves)):
             rest = [row for place, row in enumerate(rows) if place != left]
             if missing([curve for place, curve in enumerate(curves) if place != left]):
