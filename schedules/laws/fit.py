@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from schedules.check import one_of
 from schedules.laws.annealing import annealing
-from schedules.laws.curve import Curve, Floats, common_peak, with_common_warmup
+from schedules.laws.curve import Curve, Floats, common_peak, shortest_warmup, with_common_warmup
 from schedules.laws.identify import missing
 from schedules.laws.kernels import LAWS
 from schedules.laws.law import LEAST_NOISE, Coefficients, FittedLaw
@@ -79,7 +79,7 @@ def fit(
         found,
         kept,
         max(float(one.seen.area[-1]) for one in rows),
-        min(curve.warmup_end for curve in curves),
+        shortest_warmup(curves),
         max(LEAST_NOISE, float(np.median([one.noise for one in rows]))),
         [one for one, _ in refits],
         [curve.name for curve in curves],

@@ -244,6 +244,11 @@ def test_runs_whose_warm_up_is_not_recorded_have_that_of_the_others():
     steps = np.arange(120, 1000, 10)
     late = Curve(steps, np.minimum(0.1, 0.12 * linear(1000)(steps)), np.linspace(2, 1, 88))
     assert fit([early, late]).warmup_steps == 100
+    told = Curve(early.steps, early.lrs, early.losses, warmup_steps=60)
+    assert fit([told, late]).warmup_steps == 60
+    # All of the steps before the first row are a line up, or only those that are said to be.
+    assert early.area_before() == pytest.approx(0.1 * 50)
+    assert told.area_before() == pytest.approx(0.1 * 70)
 
 
 # -- what is refused --------------------------------------------------------------------------------------
