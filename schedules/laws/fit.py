@@ -61,7 +61,7 @@ def fit(
         constants = entry.constants
     rows = [_rows(curve, peak) for curve in curves]
     _check_identified(curves)
-    width = max(huber_width, float(np.median([one.noise for one in rows])))
+    width = max(huber_width, float(np.median([one.thinned_noise for one in rows])))
     found, kept = solve(entry, rows, constants, width)
     refits: list[tuple[Coefficients, dict[str, float]]] = []
     if len(curves) >= LEAST_CURVES:
@@ -131,12 +131,15 @@ def _rows(curve: Curve, peak: float) -> Rows:
             f"at least 5 are needed"
         )
     steps, logs = curve.steps[settled], np.log(losses[settled])
+    noise = _noise(logs)
     steps, logs = _thinned(steps, logs)
-    weight = 1.0 / np.sqrt(max(len(steps), 1) / ROWS_OF_WEIGHT_1)
-    # Second differences see no trend; of independent noise they have the variance 6.
-    wiggles = np.diff(logs, 2)
-    noise = float(np.median(np.abs(wiggles)) / (0.6745 * np.sqrt(6.0))) if len(wiggles) else 0.0
-    return Rows(annealing(curve, steps, peak), logs, np.full(len(steps), weight), noise)
+    weight = 1.0 / np.sqrt(len(steps) / ROWS_OF_WEIGHT_1)
+    return Rows(annealing(curve, steps, peak), logs, np.full(len(steps), weight), noise, _noise(logs))
+
+
+def _noise(logs: Floats) -> float:
+    """Standard deviation of the noise. Second differences see no trend, and have 6 times its variance."""
+    return float(np.median(np.abs(np.diff(logs, 2))) / (0.6745 * np.sqrt(6.0)))
 
 
 def _thinned(steps: NDArray[np.int64], logs: Floats) -> tuple[NDArray[np.int64], Floats]:

@@ -22,7 +22,8 @@ class Rows:
     seen: Annealing
     logs: Floats  # (n,) of losses
     weights: Floats  # (n,)
-    noise: float  # relative, of one row
+    noise: float  # relative, of a recorded row
+    thinned_noise: float  # of one of these
 
 
 def solve(

@@ -229,6 +229,11 @@ def test_many_rows_are_averaged_before_they_are_fitted():
     losses = 1.0 + (1 + np.cumsum(lrs)) ** -0.5
     law = fit([Curve(steps, lrs, losses)])
     assert law.coefficients.limit == pytest.approx(1.0, abs=0.05)
+    # The interval is one for single rows, not for their means.
+    noisy = losses * np.exp(0.03 * np.random.default_rng(0).standard_normal(20_000))
+    law = fit([Curve(steps, lrs, noisy)])
+    assert law.noise == pytest.approx(0.03, rel=0.05)
+    assert 0.88 < score(law, [Curve(steps, lrs, noisy)]).coverage < 0.97
 
 
 def test_a_drop_between_two_rows_lies_at_the_second():
