@@ -45,10 +45,10 @@ def read_curve(path: Path, needs_loss: bool, warmup_steps: int | None = None) ->
     columns = {name: _column(path, rows, header.index(name), name) for name in wanted}
     try:
         return Curve(
-            columns["step"], columns["lr"], columns.get("loss"), name=path.name, warmup_steps=warmup_steps
+            columns["step"], columns["lr"], columns.get("loss"), name=str(path), warmup_steps=warmup_steps
         )
     except ValueError as error:
-        raise UsageError(_with_folder(path, str(error))) from None
+        raise UsageError(str(error)) from None
 
 
 def trial_curve(folder: Path, trial: Trial) -> Curve:
@@ -66,7 +66,7 @@ def trial_curve(folder: Path, trial: Trial) -> Curve:
         )
     name = f"trial {number}"
     try:
-        return Curve(np.arange(len(trace.loss)), lr * trace.factor, trace.loss, name=name, warmup_steps=0)
+        return Curve(np.arange(len(trace.loss)), lr * trace.factor, trace.loss, name=name)
     except ValueError as error:
         raise UsageError(f"study {folder.name!r}: {error}") from None
 
@@ -103,8 +103,3 @@ def _column(path: Path, rows: Sequence[Sequence[str]], place: int, name: str) ->
         except ValueError:
             raise UsageError(f"{path} line {line}: {name} is {cell!r}, a number is wanted") from None
     return found
-
-
-def _with_folder(path: Path, message: str) -> str:
-    """The message about a curve, which names it by its file alone."""
-    return str(path) + message.removeprefix(path.name)

@@ -80,9 +80,11 @@ def fit(
         print_line(
             f"{name:<10} mean relative error {error['mean_relative_error']:.5f}, worst {error['worst_relative_error']:.4f}"
         )
+        if error["mean_relative_error"] > max(0.02, 3 * fitted.noise):
+            _say(f"the law fits {name} badly: are its losses of the rates beside them?")
     if fitted.interval == "fixed":
         _say(
-            "the interval is that of other runs, twice as wide: three curves, each two of which identify the law, "
+            "the interval is that of other runs, twice as wide: three curves, every two of which identify the law, "
             "give one of their own"
         )
     print_line(f"saved      {out}")

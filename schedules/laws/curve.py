@@ -117,9 +117,14 @@ class Curve:
         return self.losses
 
 
+def shortest_warmup(curves: Sequence[Curve]) -> int:
+    """The least steps of warm-up of any of these, as far as the rows tell."""
+    return min(curve.warmup_end if curve.warmup_steps is None else curve.warmup_steps for curve in curves)
+
+
 def with_common_warmup(curves: Sequence[Curve]) -> list[Curve]:
     """The curves, those whose warm-up is not known with the shortest of all: equal runs warm up equally."""
-    shortest = min(curve.warmup_end for curve in curves)
+    shortest = shortest_warmup(curves)
     return [with_warmup(curve, shortest) for curve in curves]
 
 

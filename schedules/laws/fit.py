@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 
 from schedules.check import one_of
 from schedules.laws.annealing import annealing
-from schedules.laws.curve import Curve, Floats, common_peak, with_common_warmup
+from schedules.laws.curve import Curve, Floats, common_peak, shortest_warmup, with_common_warmup
 from schedules.laws.identify import missing
 from schedules.laws.kernels import LAWS
 from schedules.laws.law import LEAST_NOISE, Coefficients, FittedLaw
 from schedules.laws.solve import Rows, fit_constants, solve
 
 HUBER_WIDTH = 3e-3
+LEAST_CURVES = 3  # for a jackknife, and to fit constants of the memory on
 ROWS_OF_WEIGHT_1 = 150
 MOST_ROWS = 600  # of a curve that are fitted; more are averaged
 
@@ -56,12 +57,14 @@ def fit(
     entry = LAWS[law]
     if constants is not None and set(constants) != set(entry.constants):
         raise ValueError(f"constants={dict(constants)!r} must be {', '.join(entry.constants)}")
+    if entry.fits == "all" and constants is None and len(curves) < LEAST_CURVES:
+        constants = entry.constants
     rows = [_rows(curve, peak) for curve in curves]
     _check_identified(curves)
-    width = max(huber_width, float(np.median([one.noise for one in rows])))
+    width = max(huber_width, float(np.median([one.thinned_noise for one in rows])))
     found, kept = solve(entry, rows, constants, width)
     refits: list[tuple[Coefficients, dict[str, float]]] = []
-    if len(curves) > 1:
+    if len(curves) >= LEAST_CURVES:
         for left in range(len(curves)):
             rest = [row for place, row in enumerate(rows) if place != left]
             if missing([curve for place, curve in enumerate(curves) if place != left]):
@@ -76,7 +79,7 @@ def fit(
         found,
         kept,
         max(float(one.seen.area[-1]) for one in rows),
-        min(curve.warmup_end for curve in curves),
+        shortest_warmup(curves),
         max(LEAST_NOISE, float(np.median([one.noise for one in rows]))),
         [one for one, _ in refits],
         [curve.name for curve in curves],
@@ -128,12 +131,15 @@ def _rows(curve: Curve, peak: float) -> Rows:
             f"at least 5 are needed"
         )
     steps, logs = curve.steps[settled], np.log(losses[settled])
+    noise = _noise(logs)
     steps, logs = _thinned(steps, logs)
-    weight = 1.0 / np.sqrt(max(len(steps), 1) / ROWS_OF_WEIGHT_1)
-    # Second differences see no trend; of independent noise they have the variance 6.
-    wiggles = np.diff(logs, 2)
-    noise = float(np.median(np.abs(wiggles)) / (0.6745 * np.sqrt(6.0))) if len(wiggles) else 0.0
-    return Rows(annealing(curve, steps, peak), logs, np.full(len(steps), weight), noise)
+    weight = 1.0 / np.sqrt(len(steps) / ROWS_OF_WEIGHT_1)
+    return Rows(annealing(curve, steps, peak), logs, np.full(len(steps), weight), noise, _noise(logs))
+
+
+def _noise(logs: Floats) -> float:
+    """Standard deviation of the noise. Second differences see no trend, and have 6 times its variance."""
+    return float(np.median(np.abs(np.diff(logs, 2))) / (0.6745 * np.sqrt(6.0)))
 
 
 def _thinned(steps: NDArray[np.int64], logs: Floats) -> tuple[NDArray[np.int64], Floats]:

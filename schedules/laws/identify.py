@@ -44,13 +44,13 @@ def missing(curves: Sequence[Curve]) -> str:
 
     >>> steps = np.arange(100)
     >>> missing([Curve(steps, np.full(100, 0.1))]).partition(":")[0]
-    'the rate never falls, so that what annealing gains is not seen'
+    'no rate falls, for three rows at least, so that what annealing gains is not seen'
     >>> missing([Curve(steps, np.minimum(0.1, 0.1 * (100 - steps) / 30))])
     ''
     """
     if not any(falls(curve) for curve in curves):
         return (
-            "the rate never falls, so that what annealing gains is not seen: "
+            "no rate falls, for three rows at least, so that what annealing gains is not seen: "
             "add a curve that cools down from the same peak (a wsd or a cosine)"
         )
     longest = max(int(curve.steps[-1]) - curve.warmup_end for curve in curves)

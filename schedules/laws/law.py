@@ -37,8 +37,10 @@ class Prediction:
     """Losses of a schedule, at the rows of its curve; NaN before the end of warm-up."""
 
     losses: Floats  # (n,)
-    low: Floats  # (n,) the interval, which the loss lies in with the probability `level`
-    high: Floats  # (n,)
+    # (n,) The interval that a recorded loss lies in with the probability `level`: the noise of single losses
+    # is part of it, so that a noisy run has a wide one however well its trend is known.
+    low: Floats
+    high: Floats
     level: float
 
 

@@ -1,5 +1,4 @@
-"""Bounded least squares for the numbers of a law: four for each kind of run, constants for all of them
-together."""
+"""Bounded least squares: four numbers for each kind of run, constants for all of them together."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +22,8 @@ class Rows:
     seen: Annealing
     logs: Floats  # (n,) of losses
     weights: Floats  # (n,)
-    noise: float  # relative, of one row
+    noise: float  # relative, of a recorded row
+    thinned_noise: float  # of one of these
 
 
 def solve(

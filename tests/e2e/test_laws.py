@@ -93,6 +93,15 @@ def test_what_a_law_predicts_is_told_in_lines(command, runs: Path):
     ]
 
 
+def test_a_law_that_does_not_fit_says_so(command, runs: Path):
+    steps = range(STEPS)
+    rows = [f"{step},{0.1 * rate},{1 + step}" for step, rate in zip(steps, wsd(STEPS)(steps), strict=True)]
+    (runs / "rising.csv").write_text("\n".join(["step,lr,loss", *rows]))
+    said = command("schedule", "fit", "rising.csv")
+    assert said.code == 0
+    assert "the law fits rising.csv badly" in said.err
+
+
 def test_another_peak_near_by_is_a_guess_and_says_so(command, runs: Path):
     command("schedule", "fit", "wsd.csv")
     said = command("schedule", "optimise", "law.json", "--steps", 400, "--peak", 0.15)
@@ -207,7 +216,7 @@ def test_traces_that_are_not_there_or_damaged_are_told_from_each_other(command, 
 def test_a_lone_constant_or_cosine_is_refused_with_the_missing_curve(command, runs: Path):
     words = ("schedule", "fit")
     assert_refused(
-        command, runs, (*words, "constant.csv"), "constant.csv: the rate never falls", "a wsd or a cosine"
+        command, runs, (*words, "constant.csv"), "constant.csv: no rate falls", "a wsd or a cosine"
     )
     assert_refused(
         command, runs, (*words, "linear.csv"), "linear.csv: no rate holds its peak", "a constant, or a wsd"
