@@ -7,6 +7,9 @@ segments of training and is told what happened.
 from schedules.combine import clip, hold, join, restart, scale, shift, warmup
 from schedules.hyperparameters import HYPERPARAMETERS, Hyperparameter, check_name
 from schedules.knots import knots
+from schedules.plan import Fact, Planned, Spending, facts_of
+from schedules.race import lean, race
+from schedules.range_test import range_of, range_test
 from schedules.sampling import at_fractions, every
 from schedules.shapes import (
     constant,
@@ -76,5 +79,14 @@ __all__ = [  # noqa: RUF022 - in reading order
     "open_loop",
     "after",
     "bounded",
+    "race",
+    "lean",
+    "range_test",
     "TUNERS",
+    # what a search found out, and what it took
+    "Planned",
+    "Spending",
+    "Fact",
+    "facts_of",
+    "range_of",
 ]

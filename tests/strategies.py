@@ -172,4 +172,22 @@ TUNER_MAKERS: dict[str, st.SearchStrategy[Make]] = {
         _races | _plain,
         st.tuples(factor, factor),
     ),
+    "race": st.builds(
+        lambda horizon, more, k, centre: lambda: tuners.race(horizon, horizon + more, k=k, centre=centre),
+        st.integers(40, 120),
+        st.integers(200, 300),
+        st.integers(2, 4),
+        st.sampled_from(["lr", "range_test"]),
+    ),
+    "lean": st.builds(
+        lambda horizon, more, k: lambda: tuners.lean(horizon, horizon + more, k=k),
+        st.integers(40, 120),
+        st.integers(30, 300),
+        st.integers(2, 4),
+    ),
+    "range_test": st.builds(
+        lambda horizon, sweeps: lambda: tuners.range_test(horizon, horizon + 60, sweeps=sweeps),
+        st.integers(1, 60),
+        st.integers(1, 2),
+    ),
 }
