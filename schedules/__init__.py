@@ -5,9 +5,11 @@ segments of training and is told what happened.
 """
 
 from schedules.combine import clip, hold, join, restart, scale, shift, warmup
+from schedules.guarded import guarded
 from schedules.hyperparameters import HYPERPARAMETERS, Hyperparameter, check_name
 from schedules.knots import knots
 from schedules.plan import Fact, Planned, Spending, facts_of
+from schedules.plateau import accelat, plateau
 from schedules.race import lean, race
 from schedules.range_test import range_of, range_test
 from schedules.sampling import at_fractions, every
@@ -79,8 +81,11 @@ __all__ = [  # noqa: RUF022 - in reading order
     "open_loop",
     "after",
     "bounded",
+    "guarded",
     "race",
     "lean",
+    "plateau",
+    "accelat",
     "range_test",
     "TUNERS",
     # what a search found out, and what it took

@@ -5,7 +5,9 @@ from collections.abc import Callable, Sequence
 
 from schedules.check import FACTOR, number
 from schedules.combine import clip
+from schedules.guarded import guarded
 from schedules.plan import Fact, facts_of
+from schedules.plateau import accelat, plateau
 from schedules.race import lean, race
 from schedules.range_test import range_test
 from schedules.types import Keep, Probe, Schedule, Segment, Trace, Tuner
@@ -52,8 +54,11 @@ TUNERS: dict[str, Callable[..., Tuner]] = {
     "open_loop": open_loop,
     "after": after,
     "bounded": bounded,
+    "guarded": guarded,
     "race": race,
     "lean": lean,
+    "plateau": plateau,
+    "accelat": accelat,
     "range_test": range_test,
 }
 

@@ -185,6 +185,32 @@ TUNER_MAKERS: dict[str, st.SearchStrategy[Make]] = {
         st.integers(30, 300),
         st.integers(2, 4),
     ),
+    "guarded": st.builds(
+        lambda make, piece_steps, retries: lambda: tuners.guarded(make(), piece_steps, retries=retries),
+        _races | _plain,
+        st.none() | st.integers(2, 5),
+        st.integers(1, 3),
+    ),
+    "plateau": st.builds(
+        lambda horizon, budget, patience, cooldown, floor: (
+            lambda: tuners.plateau(
+                horizon, budget, patience=patience, cooldown=cooldown, floor=floor, segment_steps=2
+            )
+        ),
+        st.integers(3, 40),
+        st.integers(3, 40),
+        st.integers(0, 3),
+        st.integers(0, 2),
+        unit,
+    ),
+    "accelat": st.builds(
+        lambda horizon, budget, threshold: (
+            lambda: tuners.accelat(horizon, budget, threshold=threshold, segment_steps=2)
+        ),
+        st.integers(3, 40),
+        st.integers(3, 40),
+        st.floats(0, 1),
+    ),
     "range_test": st.builds(
         lambda horizon, sweeps: lambda: tuners.range_test(horizon, horizon + 60, sweeps=sweeps),
         st.integers(1, 60),

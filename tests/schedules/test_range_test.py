@@ -70,5 +70,5 @@ def test_a_wrong_argument_is_named_with_what_would_be_right(make, message):
 
 
 def test_sweeps_that_all_diverge_at_once_are_an_error():
-    with pytest.raises(TunerError, match="every sweep from 0.001 to 1000 times lr diverged at once"):
+    with pytest.raises(TunerError, match=r"every sweep from 0\.001 to 1000 times lr diverged at once"):
         obey(range_test(400, 400), Valley(lr=1e30), 400)
