@@ -4,6 +4,7 @@ A schedule is a pure function of the step that returns a factor on the learning 
 segments of training and is told what happened.
 """
 
+from schedules.autolrs import autolrs
 from schedules.combine import clip, hold, join, restart, scale, shift, warmup
 from schedules.guarded import guarded
 from schedules.hyperparameters import HYPERPARAMETERS, Hyperparameter, check_name
@@ -84,6 +85,7 @@ __all__ = [  # noqa: RUF022 - in reading order
     "guarded",
     "race",
     "lean",
+    "autolrs",
     "plateau",
     "accelat",
     "range_test",

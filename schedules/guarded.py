@@ -28,7 +28,7 @@ def guarded(
     A piece is probed, looked at and adopted, so that only one that is taken back costs more. Worse is: a
     loss that is not finite; or a validation loss that rose by `tolerance` of its size and, where losses of
     examples are told, by two standard errors. Where nothing was evaluated before a piece it can only be not
-    finite. The lower rate holds until the tuner adopts something it has probed itself. Pieces are a tenth of
+    finite. The lower rate holds until the tuner probes rates itself. Pieces are a tenth of
     a segment, at least 20 steps (a quarter of one that is short), unless `piece_steps` says otherwise.
 
     The segment itself pays for what was taken back: what is left of its schedule is read faster, so that it
@@ -58,9 +58,10 @@ def guarded(
             if isinstance(wish, Probe):
                 traces = yield wish
                 probed += traces
+                guard.rate = 1.0
             else:
                 if wish.adopt is not None:
-                    guard.rate, guard.before = 1.0, probed[wish.adopt]
+                    guard.before = probed[wish.adopt]
                 traces = [(yield from guard.kept(wish))]
                 probed = []
             tuner.tell(traces)
@@ -107,8 +108,8 @@ class _Guard:
                 left -= steps - 1
                 if tries == self.retries:
                     raise TunerError(
-                        f"diverged within {steps - 1} steps, also at {self.rate:g} times the rate that looked "
-                        f"best: lower lr"
+                        f"diverged within {steps - 1} steps, also at {self.rate:g} times the rate that "
+                        f"looked best: lower lr"
                     )
                 self.rate, tries = self.rate * _RATE_AGAIN, tries + 1
             # A Keep is at least one step: the last of the piece.

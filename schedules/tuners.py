@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Sequence
 
+from schedules.autolrs import autolrs
 from schedules.check import FACTOR, number
 from schedules.combine import clip
 from schedules.guarded import guarded
@@ -57,6 +58,7 @@ TUNERS: dict[str, Callable[..., Tuner]] = {
     "guarded": guarded,
     "race": race,
     "lean": lean,
+    "autolrs": autolrs,
     "plateau": plateau,
     "accelat": accelat,
     "range_test": range_test,

@@ -191,6 +191,25 @@ TUNER_MAKERS: dict[str, st.SearchStrategy[Make]] = {
         st.none() | st.integers(2, 5),
         st.integers(1, 3),
     ),
+    "autolrs": st.builds(
+        lambda horizon, more, options: lambda: tuners.autolrs(horizon, horizon + more, **options),
+        st.integers(150, 200),
+        st.integers(100, 300),
+        st.sampled_from(
+            [
+                {},
+                {"guarded": False, "rounds": (2, 1), "chunks": 1},
+                {
+                    "score": "forecast",
+                    "signal": "validation",
+                    "stages": 1,
+                    "adopt": False,
+                    "weight_decay": (0, 0.1),
+                },
+                {"published": True, "stages": 1, "rounds": (1, 1, 1)},
+            ]
+        ),
+    ),
     "plateau": st.builds(
         lambda horizon, budget, patience, cooldown, floor: (
             lambda: tuners.plateau(
