@@ -30,6 +30,16 @@ from schedules.shapes import (
     wsd,
 )
 from schedules.spec import SCHEDULES, Family, build, format, from_config, parse, table_of
+from schedules.tuner_spec import (
+    TUNER_FAMILIES,
+    TunerFamily,
+    build_tuner,
+    format_tuner,
+    is_tuner,
+    parse_tuner,
+    tuner_from_config,
+    tuner_table_of,
+)
 from schedules.tuners import TUNERS, after, bounded, open_loop
 from schedules.types import Keep, Probe, Schedule, Segment, Trace, Tuner, TunerError
 
@@ -90,6 +100,15 @@ __all__ = [  # noqa: RUF022 - in reading order
     "accelat",
     "range_test",
     "TUNERS",
+    # text or table <-> tuner; config -> tuner
+    "TunerFamily",
+    "TUNER_FAMILIES",
+    "build_tuner",
+    "parse_tuner",
+    "format_tuner",
+    "is_tuner",
+    "tuner_table_of",
+    "tuner_from_config",
     # what a search found out, and what it took
     "Planned",
     "Spending",

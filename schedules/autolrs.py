@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from schedules.axes import Axis
-from schedules.check import COUNT, FACTOR, FRACTION, SHARE, Interval, number, one_of, whole
+from schedules.check import COUNT, FACTOR, FRACTION, SHARE, Interval, number, numbers, one_of, truth, whole
 from schedules.forecast import FORECASTERS
 from schedules.guarded import guarded as guard
 from schedules.plan import Fact, Planned, Spending, least_probe_steps
@@ -97,6 +97,7 @@ def autolrs(
             does not suffice.
     """
     horizon = whole("horizon", horizon, COUNT)
+    published = truth("published", published)
     share = number("probe_share", probe_share, SHARE)
     axes = [Axis("lr", number("low", low, FACTOR), number("high", high, FACTOR))]
     if weight_decay is not None:
@@ -104,8 +105,10 @@ def autolrs(
         axes.append(Axis("weight_decay", first, last, "log" if first > 0 else "linear"))
     if momentum is not None:
         axes.append(Axis("momentum", *_ends("momentum", momentum), "complement"))
-    sizes = list(rounds) if rounds is not None else [1] * 10 if published else [4, 2]
-    if not sizes or sum(whole("rounds", size, COUNT) for size in sizes) < 2:
+    sizes = [1] * 10 if published else [4, 2]
+    if rounds is not None:
+        sizes = [whole("rounds", int(size), COUNT) for size in numbers("rounds", rounds, COUNT)]
+    if sum(sizes) < 2:
         raise ValueError(f"rounds={sizes} must be numbers of candidates, two or more in all")
     if stages is not None and (first_stage_steps is not None or most_stage_steps is not None):
         raise ValueError("stages and first_stage_steps or most_stage_steps exclude each other: give one")
@@ -124,8 +127,8 @@ def autolrs(
         probe_evals=whole("probe_evals", probe_evals),
         chunks=whole("chunks", _or(chunks, 1 if published else 2)),
         shrink=number("shrink", _or(shrink, 1.0 if published else 0.5), SHARE),
-        has_prior=_or(prior_mean, not published),
-        is_adopted=_or(adopt, not published),
+        has_prior=truth("prior_mean", _or(prior_mean, not published)),
+        is_adopted=truth("adopt", _or(adopt, not published)),
         ramp_fraction=number("ramp_fraction", _or(ramp_fraction, 0.0 if published else 0.2), _HALF),
         start_factor=number("start_factor", start, Interval(0, FACTOR.high, "(]")),
         is_random=published,
@@ -147,7 +150,7 @@ def autolrs(
     ingredients = ingredients.with_candidates(_affordable(division, ingredients, spending, share))
     search = Search(ingredients, division, spending, share, facts)
     tuner = Planned(search.plan(), spending, facts)
-    return guard(tuner) if _or(guarded, not published) else tuner
+    return guard(tuner) if truth("guarded", _or(guarded, not published)) else tuner
 
 
 def _or(value: Value | None, default: Value) -> Value:
@@ -159,9 +162,10 @@ def _one(_: int) -> int:
 
 
 def _ends(name: str, ends: Sequence[float]) -> tuple[float, float]:
-    if isinstance(ends, str) or len(ends) != 2:
+    found = numbers(name, ends, Interval())
+    if len(found) != 2:
         raise ValueError(f"{name}={ends!r} must be its lowest and its highest value, as in [0.01, 0.1]")
-    return number(name, ends[0], Interval()), number(name, ends[1], Interval())
+    return found[0], found[1]
 
 
 def _affordable(division: Division, ingredients: Ingredients, spending: Spending, share: float) -> int:

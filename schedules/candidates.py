@@ -45,6 +45,9 @@ def based(base: str, warmup_fraction: float, horizon: int) -> tuple[Schedule, in
 
     A warm-up that the text itself asks for takes the place of `warmup_fraction`.
     """
+    # What is written in a study file may be anything.
+    if not isinstance(base, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ValueError(f'base={base!r} must be a schedule in quotes, as in base="rex"')
     table = {"warmup_fraction": warmup_fraction, **read(base)}
     schedule = build(table, horizon)
     return schedule, min(round(float(table["warmup_fraction"]) * horizon), horizon - 1)

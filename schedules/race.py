@@ -41,7 +41,7 @@ def race(
     that are too high lead.
 
     Measured against a tuned cosine in steps of wall time: -0.004 and +0.003 for a convnet, -0.016 and -0.019
-    for a small language model.
+    for a small transformer.
 
     >>> probe = race(horizon=1000, budget=1500).ask()
     >>> len(probe.segments), probe.segments[0].steps, probe.segments[5].lr([49]).round(2).tolist()
@@ -143,7 +143,7 @@ def lean(
     Of a base schedule only what follows the warm-up is probed. Factors are relative to the config's learning
     rate and stay inside [low, high].
 
-    Measured against a tuned cosine of as many steps, all probes counted: -0.019 for a small language model,
+    Measured against a tuned cosine of as many steps, all probes counted: -0.019 for a small transformer,
     +0.004 for a convnet.
 
     >>> tuner = lean(horizon=1000, budget=1000)

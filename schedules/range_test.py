@@ -164,10 +164,10 @@ def range_test(
 ) -> Planned:
     """Sweep, then train at the steepest point with the base schedule, down to 0 at the end of the budget.
 
-    The cheapest way to a rate: with the sweep included, 0.010 behind a tuned cosine for a small language
-    model, 0.019 for a convnet. Sweeps take `sweep_steps` and up to half as many again; None is a twentieth
-    of the horizon, from 20 to 100. Factors are relative to the config's learning rate. `range_of` gives what
-    was found, to place a study's interval of rates.
+    The cheapest way to a rate: with the sweep included, 0.010 behind a tuned cosine for a small transformer,
+    0.019 for a convnet. Sweeps take `sweep_steps` and up to half as many again; None is a twentieth of the
+    horizon, from 20 to 100. Factors are relative to the config's learning rate. `range_of` gives what was
+    found, to place a study's interval of rates.
 
     >>> range_test(horizon=1000, budget=1000).ask().segments[0].steps
     50

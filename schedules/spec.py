@@ -34,7 +34,7 @@ from schedules.shapes import (
     slow_start_fast_decay,
     wsd,
 )
-from schedules.text import read, written
+from schedules.text import TUNER_NAMES, read, written
 from schedules.types import Schedule
 
 __all__ = [
@@ -249,8 +249,13 @@ def _check_names(table: Mapping[str, Any], complete: bool = True) -> str:
     name = table.get("name")
     if name is None:
         raise ValueError(f'a schedule needs a name, as in {{name = "cosine"}}; known: {", ".join(SCHEDULES)}')
+    if name in TUNER_NAMES:
+        raise ValueError(
+            f"{name!r} is a tuner, not a schedule: its factors depend on the losses (`tuner_from_config`)"
+        )
     if not isinstance(name, str) or name not in SCHEDULES:
-        raise ValueError(unknown("schedule", name, SCHEDULES, _ELSEWHERE.get(str(name).lower())))
+        known = (*SCHEDULES, *TUNER_NAMES)
+        raise ValueError(unknown("schedule", name, known, _ELSEWHERE.get(str(name).lower())))
     family = SCHEDULES[name]
     known = (*family.arguments, *COMMON)
     for argument in table:

@@ -5,6 +5,9 @@ import json
 from numbers import Integral
 from typing import Any, cast
 
+# Written like schedules, but asked for what to run: `schedules.tuner_spec` has them, and a test compares.
+TUNER_NAMES = ("auto", "race", "lean", "autolrs", "plateau", "accelat", "range_test")
+
 _NAMED = {"true": True, "false": False}
 
 

@@ -120,6 +120,7 @@ TABLES = {
     "TASKS": ("trials.names", "test_tasks.py"),
     "OPTIMIZERS": ("trials.optim", "test_optim.py"),
     "TUNERS": ("schedules.tuners", "test_tuners.py"),
+    "TUNER_FAMILIES": ("schedules.tuner_spec", "test_tuners.py"),
     "SAMPLERS": ("hpo.samplers.base", "test_samplers.py"),
     "PRUNERS": ("hpo.pruners.base", "test_pruners.py"),
     "RUNNERS": ("hpo.runners.base", "test_runners.py"),

@@ -1,11 +1,13 @@
 """The laws of a tuner, over every entry of the table."""
 
+import inspect
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schedules import TUNERS, Keep, Probe, TunerError
+from schedules import TUNER_FAMILIES, TUNERS, Keep, Probe, TunerError, build_tuner
 from tests.strategies import TUNER_MAKERS, law, traces
 
 MOST_ASKS = 50  # of the tuners made here
@@ -56,6 +58,16 @@ def heard(tuner, some_traces):
 
 def test_every_tuner_has_a_strategy():
     assert set(TUNER_MAKERS) == set(TUNERS)
+
+
+@pytest.mark.parametrize("name", TUNER_FAMILIES)
+def test_every_written_tuner_is_one_that_the_laws_are_held_to(name):
+    family = TUNER_FAMILIES[name]
+    assert family.make in TUNERS.values()
+    signature = inspect.signature(family.make).parameters
+    taken = [one for one in signature if one not in ("horizon", "budget", "guarded")]
+    assert list(family.arguments) == taken
+    assert described(build_tuner(name, 10_000, 50_000).ask()) == described(family.make(10_000, 50_000).ask())
 
 
 @each_tuner
