@@ -45,7 +45,8 @@ class Search:
             yield from self._keep(warmup(warm, constant(self.factor)), warm, {}, None)
         centre: Sequence[float] = [0.5] * len(made.axes)
         number = 0
-        while division.rest(length, self.spending.kept, number):
+        # What a guard took back is missing: there may not be steps for a search any more.
+        while division.rest(length, self.spending.kept, number) and self._planned(number):
             box = around(centre, made.shrink**number)
             best, row, stage, length = yield from self._best(number, box)
             adopt, steps = None, stage.steps
@@ -57,8 +58,9 @@ class Search:
             came = np.asarray(trace.losses[-_LAST:], np.float64)
             row["regret"] = float(row["forecast"]) - float(came.mean())
             centre, self.factor, number = best.place, best.factor, number + 1
-        if (left := length - self.spending.kept) > 0:
-            yield from self._keep(scale(linear(left), self.factor), left, {}, None)
+        if (left := min(length - self.spending.kept, self.spending.left)) > 0:
+            fall = linear(left) if division.anneal_fraction else constant()
+            yield from self._keep(scale(fall, self.factor), left, {}, None)
 
     def _keep(
         self, schedule: Schedule, steps: int, others: dict[str, float], adopt: int | None
@@ -94,11 +96,6 @@ class Search:
             if high - low < _NARROWEST:
                 break
             box = ((low, high), *box[1:])
-        if not highest:
-            raise TunerError(
-                f"no steps are left for a search (budget={self.spending.budget}), as rates diverged before: "
-                f"lower lr"
-            )
         raise TunerError(f"every rate from {lowest:.3g} to {highest:.3g} times lr diverged: lower lr, or low")
 
     def _planned(self, number: int) -> tuple[Ingredients, Stage, int] | None:
