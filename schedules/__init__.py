@@ -4,10 +4,16 @@ A schedule is a pure function of the step that returns a factor on the learning 
 segments of training and is told what happened.
 """
 
+from schedules.autolrs import autolrs
 from schedules.combine import clip, hold, join, restart, scale, shift, warmup
 from schedules.export import from_csv, from_toml, load_knots, to_csv, to_text, to_toml, to_torch_snippet
+from schedules.guarded import guarded
 from schedules.hyperparameters import HYPERPARAMETERS, Hyperparameter, check_name
 from schedules.knots import knots
+from schedules.plan import Fact, Planned, Spending, facts_of
+from schedules.plateau import accelat, plateau
+from schedules.race import lean, race
+from schedules.range_test import range_of, range_test
 from schedules.refine import refine
 from schedules.replay import Knots, every_step, replay, thin
 from schedules.sampling import at_fractions, every
@@ -27,6 +33,16 @@ from schedules.shapes import (
     wsd,
 )
 from schedules.spec import SCHEDULES, Family, build, format, from_config, parse, table_of
+from schedules.tuner_spec import (
+    TUNER_FAMILIES,
+    TunerFamily,
+    build_tuner,
+    format_tuner,
+    is_tuner,
+    parse_tuner,
+    tuner_from_config,
+    tuner_table_of,
+)
 from schedules.tuners import TUNERS, after, bounded, open_loop
 from schedules.types import Keep, Probe, Schedule, Segment, Trace, Tuner, TunerError
 
@@ -93,5 +109,27 @@ __all__ = [  # noqa: RUF022 - in reading order
     "open_loop",
     "after",
     "bounded",
+    "guarded",
+    "race",
+    "lean",
+    "autolrs",
+    "plateau",
+    "accelat",
+    "range_test",
     "TUNERS",
+    # text or table <-> tuner; config -> tuner
+    "TunerFamily",
+    "TUNER_FAMILIES",
+    "build_tuner",
+    "parse_tuner",
+    "format_tuner",
+    "is_tuner",
+    "tuner_table_of",
+    "tuner_from_config",
+    # what a search found out, and what it took
+    "Planned",
+    "Spending",
+    "Fact",
+    "facts_of",
+    "range_of",
 ]

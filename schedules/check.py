@@ -72,6 +72,17 @@ def whole(name: str, value: object, legal: Interval = COUNT) -> int:
     return int(value)
 
 
+def truth(name: str, value: object) -> bool:
+    """The value, true or false.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if not isinstance(value, bool):
+        raise ValueError(f"{name}={value!r} must be true or false")
+    return value
+
+
 def numbers(name: str, value: object, legal: Interval) -> list[float]:
     """The value as a list of floats.
 

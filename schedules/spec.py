@@ -10,11 +10,8 @@ is {name = "wsd", cooldown_fraction = 0.2, cooldown = "sqrt"}. Arguments of ever
 All errors are ValueError.
 """
 
-import ast
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any, cast
 
 from schedules.check import COUNT, FRACTION, number, unknown, whole
@@ -37,6 +34,7 @@ from schedules.shapes import (
     slow_start_fast_decay,
     wsd,
 )
+from schedules.text import TUNER_NAMES, read, written
 from schedules.types import Schedule
 
 __all__ = [
@@ -131,7 +129,7 @@ def build(spec: str | Mapping[str, Any], horizon: int) -> Schedule:
         ValueError: text that is no schedule, an unknown family or argument, a value that is not legal.
     """
     if isinstance(spec, str):
-        spec = _read(spec)
+        spec = read(spec)
     name = _check_names(spec)
     arguments = {argument: value for argument, value in spec.items() if argument != "name"}
     try:
@@ -162,7 +160,7 @@ def parse(text: str) -> dict[str, Any]:
     Raises:
         ValueError: as `build`.
     """
-    table = _read(text)
+    table = read(text)
     build(table, horizon=1)
     return table
 
@@ -179,8 +177,7 @@ def format(table: Mapping[str, Any]) -> str:
     build(table, horizon=1)
     name = table["name"]
     known = (*SCHEDULES[name].arguments, *COMMON)
-    written = [f"{argument}={_literal(table[argument])}" for argument in known if argument in table]
-    return f"{name}({', '.join(written)})" if written else name
+    return written(name, {argument: table[argument] for argument in known if argument in table})
 
 
 def table_of(config: Mapping[str, bool | int | float | str]) -> dict[str, Any]:
@@ -197,7 +194,7 @@ def table_of(config: Mapping[str, bool | int | float | str]) -> dict[str, Any]:
     chosen = config.get("schedule", "cosine")
     if not isinstance(chosen, str):
         raise ValueError(f"schedule={chosen!r} must be a text; known: {', '.join(SCHEDULES)}")
-    table = _read(chosen)
+    table = read(chosen)
     name = _check_names(table, complete=False)
     lists: dict[str, list[float]] = {}
     for flat, hyperparameter in HYPERPARAMETERS.items():
@@ -252,8 +249,13 @@ def _check_names(table: Mapping[str, Any], complete: bool = True) -> str:
     name = table.get("name")
     if name is None:
         raise ValueError(f'a schedule needs a name, as in {{name = "cosine"}}; known: {", ".join(SCHEDULES)}')
+    if name in TUNER_NAMES:
+        raise ValueError(
+            f"{name!r} is a tuner, not a schedule: its factors depend on the losses (`tuner_from_config`)"
+        )
     if not isinstance(name, str) or name not in SCHEDULES:
-        raise ValueError(unknown("schedule", name, SCHEDULES, _ELSEWHERE.get(str(name).lower())))
+        known = (*SCHEDULES, *TUNER_NAMES)
+        raise ValueError(unknown("schedule", name, known, _ELSEWHERE.get(str(name).lower())))
     family = SCHEDULES[name]
     known = (*family.arguments, *COMMON)
     for argument in table:
@@ -264,49 +266,3 @@ def _check_names(table: Mapping[str, Any], complete: bool = True) -> str:
             flat = [key for key, value in HYPERPARAMETERS.items() if value.argument == argument]
             raise ValueError(f"schedule {name!r} needs {argument}, or {flat[0]}, {flat[1]}, … in a config")
     return name
-
-
-def _read(text: str) -> dict[str, Any]:
-    """The table of a text; only its form is checked."""
-    wrong = f"schedule {text!r} must be a name with arguments, as in wsd(cooldown_fraction=0.2)"
-    try:
-        tree = ast.parse(text.strip(), mode="eval").body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        raise ValueError(wrong) from None
-    if isinstance(tree, ast.Name):
-        return {"name": tree.id}
-    if not isinstance(tree, ast.Call) or not isinstance(tree.func, ast.Name):
-        raise ValueError(wrong)
-    table: dict[str, Any] = {"name": tree.func.id}
-    if tree.args or any(keyword.arg is None for keyword in tree.keywords):
-        raise ValueError(f"schedule {text!r}: arguments are written with their names; {wrong}")
-    for keyword in tree.keywords:
-        argument = str(keyword.arg)
-        if argument in table:
-            raise ValueError(f"schedule {text!r}: {argument} is given twice")
-        table[argument] = _value(text, argument, keyword.value)
-    return table
-
-
-def _value(text: str, argument: str, node: ast.expr) -> Any:
-    """A literal number, text or list of them; a tuple becomes a list."""
-    if isinstance(node, ast.Name) and node.id not in ("inf", "nan"):
-        raise ValueError(
-            f'schedule {text!r}: {argument}={node.id} is written in quotes: {argument}="{node.id}"'
-        )
-    try:
-        value = ast.literal_eval(node)
-    except (ValueError, TypeError, RecursionError, MemoryError):
-        raise ValueError(
-            f"schedule {text!r}: {argument} must be a number, a quoted text or a list of numbers"
-        ) from None
-    return list(cast(tuple[Any, ...], value)) if isinstance(value, tuple) else value
-
-
-def _literal(value: Any) -> str:
-    """A value as it is read back: float and int literals, quoted text, list."""
-    if isinstance(value, str):
-        return json.dumps(value)
-    if isinstance(value, (list, tuple)):
-        return f"[{', '.join(_literal(item) for item in cast(list[Any], value))}]"
-    return repr(int(value) if isinstance(value, Integral) else float(value))

@@ -3,8 +3,14 @@
 import dataclasses
 from collections.abc import Callable, Sequence
 
+from schedules.autolrs import autolrs
 from schedules.check import FACTOR, number
 from schedules.combine import clip
+from schedules.guarded import guarded
+from schedules.plan import Fact, facts_of
+from schedules.plateau import accelat, plateau
+from schedules.race import lean, race
+from schedules.range_test import range_test
 from schedules.types import Keep, Probe, Schedule, Segment, Trace, Tuner
 
 
@@ -49,6 +55,13 @@ TUNERS: dict[str, Callable[..., Tuner]] = {
     "open_loop": open_loop,
     "after": after,
     "bounded": bounded,
+    "guarded": guarded,
+    "race": race,
+    "lean": lean,
+    "autolrs": autolrs,
+    "plateau": plateau,
+    "accelat": accelat,
+    "range_test": range_test,
 }
 
 
@@ -80,6 +93,9 @@ class _After:
     def tell(self, traces: Sequence[Trace]) -> None:
         self._current().tell(traces)
 
+    def facts(self) -> list[Fact]:
+        return [*facts_of(self._first), *facts_of(self._then)]
+
 
 class _Bounded:
     def __init__(self, tuner: Tuner, low: float, high: float) -> None:
@@ -101,3 +117,6 @@ class _Bounded:
 
     def tell(self, traces: Sequence[Trace]) -> None:
         self._tuner.tell(traces)
+
+    def facts(self) -> list[Fact]:
+        return facts_of(self._tuner)

@@ -172,4 +172,67 @@ TUNER_MAKERS: dict[str, st.SearchStrategy[Make]] = {
         _races | _plain,
         st.tuples(factor, factor),
     ),
+    "race": st.builds(
+        lambda horizon, more, k, centre: lambda: tuners.race(horizon, horizon + more, k=k, centre=centre),
+        st.integers(40, 120),
+        st.integers(200, 300),
+        st.integers(2, 4),
+        st.sampled_from(["lr", "range_test"]),
+    ),
+    "lean": st.builds(
+        lambda horizon, more, k: lambda: tuners.lean(horizon, horizon + more, k=k),
+        st.integers(40, 120),
+        st.integers(30, 300),
+        st.integers(2, 4),
+    ),
+    "guarded": st.builds(
+        lambda make, piece_steps, retries: lambda: tuners.guarded(make(), piece_steps, retries=retries),
+        _races | _plain,
+        st.none() | st.integers(2, 5),
+        st.integers(1, 3),
+    ),
+    "autolrs": st.builds(
+        lambda horizon, more, options: lambda: tuners.autolrs(horizon, horizon + more, **options),
+        st.integers(150, 200),
+        st.integers(100, 300),
+        st.sampled_from(
+            [
+                {},
+                {"guarded": False, "rounds": (2, 1), "chunks": 1},
+                {
+                    "score": "forecast",
+                    "signal": "validation",
+                    "stages": 1,
+                    "adopt": False,
+                    "weight_decay": (0, 0.1),
+                },
+                {"published": True, "stages": 1, "rounds": (1, 1, 1)},
+            ]
+        ),
+    ),
+    "plateau": st.builds(
+        lambda horizon, budget, patience, cooldown, floor: (
+            lambda: tuners.plateau(
+                horizon, budget, patience=patience, cooldown=cooldown, floor=floor, segment_steps=2
+            )
+        ),
+        st.integers(3, 40),
+        st.integers(3, 40),
+        st.integers(0, 3),
+        st.integers(0, 2),
+        unit,
+    ),
+    "accelat": st.builds(
+        lambda horizon, budget, threshold: (
+            lambda: tuners.accelat(horizon, budget, threshold=threshold, segment_steps=2)
+        ),
+        st.integers(3, 40),
+        st.integers(3, 40),
+        st.floats(0, 1),
+    ),
+    "range_test": st.builds(
+        lambda horizon, sweeps: lambda: tuners.range_test(horizon, horizon + 60, sweeps=sweeps),
+        st.integers(1, 60),
+        st.integers(1, 2),
+    ),
 }

@@ -124,6 +124,7 @@ TABLES = {
     "OPTIMIZERS": ("trials.optim", "test_optim.py"),
     "RULES": ("schedules.hypergradient", "test_rules.py"),
     "TUNERS": ("schedules.tuners", "test_tuners.py"),
+    "TUNER_FAMILIES": ("schedules.tuner_spec", "test_tuners.py"),
     "SAMPLERS": ("hpo.samplers.base", "test_samplers.py"),
     "PRUNERS": ("hpo.pruners.base", "test_pruners.py"),
     "RUNNERS": ("hpo.runners.base", "test_runners.py"),

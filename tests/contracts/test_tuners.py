@@ -1,11 +1,13 @@
 """The laws of a tuner, over every entry of the table."""
 
+import inspect
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schedules import TUNERS, Keep, Probe
+from schedules import TUNER_FAMILIES, TUNERS, Keep, Probe, TunerError, build_tuner
 from tests.strategies import TUNER_MAKERS, law, traces
 
 MOST_ASKS = 50  # of the tuners made here
@@ -35,12 +37,37 @@ def obey(tuner, data):
         assert len(asked) < MOST_ASKS
         asked.append(wish)
         told.append([data.draw(traces(segment)) for segment in segments_of(wish)])
-        tuner.tell(told[-1])
+        if not heard(tuner, told[-1]):
+            break
     return asked, told
+
+
+def heard(tuner, some_traces):
+    """Whether the tuner goes on. It may stop only where every candidate diverged; then it asks no more."""
+    said = ""
+    try:
+        tuner.tell(some_traces)
+    except TunerError as error:
+        said = str(error)
+    if said:
+        assert "diverged" in said
+        assert any(not np.isfinite([*one.losses, *one.val_losses]).all() for one in some_traces)
+        assert tuner.ask() is None
+    return not said
 
 
 def test_every_tuner_has_a_strategy():
     assert set(TUNER_MAKERS) == set(TUNERS)
+
+
+@pytest.mark.parametrize("name", TUNER_FAMILIES)
+def test_every_written_tuner_is_one_that_the_laws_are_held_to(name):
+    family = TUNER_FAMILIES[name]
+    assert family.make in TUNERS.values()
+    signature = inspect.signature(family.make).parameters
+    taken = [one for one in signature if one not in ("horizon", "budget", "guarded")]
+    assert list(family.arguments) == taken
+    assert described(build_tuner(name, 10_000, 50_000).ask()) == described(family.make(10_000, 50_000).ask())
 
 
 @each_tuner
@@ -52,7 +79,7 @@ def test_same_traces_same_asks(name, data):
     again = make()
     for wish, some_traces in zip(asked, told, strict=True):
         assert described(again.ask()) == described(wish)
-        again.tell(some_traces)
+        heard(again, some_traces)
     assert again.ask() is None
 
 
@@ -63,7 +90,7 @@ def test_ask_twice_is_ask_once(name, data):
     tuner = data.draw(TUNER_MAKERS[name])()
     while (wish := tuner.ask()) is not None:
         assert described(tuner.ask()) == described(wish)
-        tuner.tell([data.draw(traces(segment)) for segment in segments_of(wish)])
+        heard(tuner, [data.draw(traces(segment)) for segment in segments_of(wish)])
     assert tuner.ask() is None
 
 
@@ -94,7 +121,7 @@ def test_a_trace_of_nan_is_survived(name, data):
         for trace in told:
             trace.losses.fill(np.nan)
             trace.val_losses.fill(np.nan)
-        tuner.tell(told)
+        heard(tuner, told)
     assert tuner.ask() is None
 
 
