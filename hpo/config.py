@@ -25,6 +25,7 @@ from hpo.samplers.base import SAMPLERS, Sampler
 from hpo.space import Choice, Int, Space
 from hpo.space import table as space_table
 from schedules import spec as schedule_spec
+from schedules.tuner_spec import tuner_from_config
 from trials.names import TASKS, load_object
 from trials.seeding import key, stream
 from trials.spec import Value
@@ -258,8 +259,6 @@ def build(table: Mapping[str, Any], where: str, base: Path, name: str = "", load
         raise UsageError(
             f"{where} [space]: every hyperparameter is fixed: give at least one a range or a choice"
         )
-    if kind == "task":
-        _check_schedules(space, where)
     trial = filled["trial"]
     tick = trial["tick"]
     if kind == "task" and trial["steps"] % tick:
@@ -272,6 +271,8 @@ def build(table: Mapping[str, Any], where: str, base: Path, name: str = "", load
         raise UsageError(
             f"{where} [trial] horizon = {trial['horizon']} must be at least steps = {trial['steps']}"
         )
+    if kind == "task":
+        _check_schedules(space, where, trial["steps"], trial["horizon"] or trial["steps"])
     limits = Limits(**filled["limits"])
     if limits == Limits() or (limits.seconds is None and limits == Limits(target=limits.target)):
         limits = Limits(trials=DEFAULT_TRIALS, target=limits.target)
@@ -315,7 +316,7 @@ def build(table: Mapping[str, Any], where: str, base: Path, name: str = "", load
     return config
 
 
-def _check_schedules(space: Space, where: str) -> None:
+def _check_schedules(space: Space, where: str, steps: int, horizon: int) -> None:
     """Every schedule the space can choose must be known, and its shape hyperparameters must fit."""
     domain = space.domains.get("schedule")
     if isinstance(domain, Choice):
@@ -326,7 +327,8 @@ def _check_schedules(space: Space, where: str) -> None:
         names = [space.fixed.get("schedule", "cosine")]
     try:
         for name in names:
-            schedule_spec.from_config({"schedule": name}, 100)
+            if tuner_from_config({"schedule": name}, horizon, steps) is None:
+                schedule_spec.from_config({"schedule": name}, 100)
         for name in (*space.domains, *space.fixed):
             if name in schedule_spec.HYPERPARAMETERS and name != "schedule":
                 schedule_spec.check_name(name)

@@ -6,6 +6,7 @@ from difflib import get_close_matches
 import torch
 
 from schedules import spec as schedule_spec
+from schedules.tuner_spec import is_tuner, tuner_table_of
 from trials.data.stream import chunks
 from trials.optim import OPTIMIZERS
 from trials.program import Program
@@ -41,7 +42,10 @@ def check(task: Task, splits: Splits, configs: Sequence[Config], device: torch.d
     seen: set[object] = set()
     for config in configs:
         parts = recipe(task, config)
-        schedule_spec.from_config(config, 100)
+        if is_tuner(config):
+            tuner_table_of(config)
+        else:
+            schedule_spec.from_config(config, 100)
         if parts.key in seen:
             continue
         seen.add(parts.key)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from schedules import spec as schedule_spec
 from schedules.combine import shift
+from schedules.tuner_spec import tuner_from_config
 from schedules.tuners import open_loop
 from schedules.types import Keep, Probe, Tuner, TunerError
 from trials.course import Course, End, Strand
@@ -32,8 +33,9 @@ MakeTuner = Callable[[TrialSpec, int], Tuner]  # the trial, and the step its fir
 
 
 def scheduled(spec: TrialSpec, step: int = 0) -> Tuner:
-    """The schedule a config names, stretched over the horizon and read from `step` on, as a tuner."""
-    return open_loop(shift(schedule_spec.from_config(spec.config, spec.horizon), step), spec.budget)
+    """What a config names: a tuner of the steps to come, or a schedule over the horizon, read from `step`."""
+    tuner = tuner_from_config(spec.config, max(1, spec.horizon - step), spec.budget)
+    return tuner or open_loop(shift(schedule_spec.from_config(spec.config, spec.horizon), step), spec.budget)
 
 
 @dataclass(frozen=True)
@@ -218,9 +220,13 @@ class Drive:
     def tick(self) -> list[Report | Ended | Reduced]:
         """Run every lane for at most one tick; what happened, in order."""
         said: list[Report | Ended | Reduced] = []
-        for course in list(self._courses.values()):
-            if course.wish is None:
-                # A tuner with nothing more to run ends the trial before its budget: its last report stands.
+        # A tuner with nothing more to run ends the trial, with a report of where it is.
+        done = [course for course in self._courses.values() if course.wish is None]
+        metrics = self._evaluate([course for course in done if course.since_report])
+        for course in done:
+            if course.since_report:
+                said.extend(self._tell(course, metrics[course.spec.trial]))
+            if course.spec.trial in self._courses:
                 said.extend(self._complete(course))
         if not self._courses:
             return said
@@ -405,20 +411,24 @@ class Drive:
     def _report_rungs(self, course: Course, metrics: dict[str, float]) -> list[Report | Ended]:
         """Reports at the rungs reached: one, or several where strands side by side went past more."""
         said: list[Report | Ended] = []
-        while course.is_at_rung:
-            # Where nothing was kept since the last report, the kept row's loss on the batch that follows it.
-            first = [] if course.first_losses is None else [course.first_losses]
-            losses = np.concatenate(course.since_report or first)
-            course.since_report = []
-            values = {"train_loss": float(losses.mean()), **metrics}
-            bad = next((name for name in self._telling if not math.isfinite(values.get(name, 0.0))), "")
-            if bad:
-                return [*said, *self._diverge(course, values, f"{bad} is {values[bad]}")]
-            said.append(self._report(course, values))
+        while course.spec.trial in self._courses and course.is_at_rung:
+            said.extend(self._tell(course, metrics))
             course.rung += 1
-            if course.rung == len(course.spec.rungs):
-                return [*said, *self._complete(course)]
+            if course.spec.trial in self._courses and course.rung == len(course.spec.rungs):
+                said.extend(self._complete(course))
         return said
+
+    def _tell(self, course: Course, metrics: dict[str, float]) -> list[Report | Ended]:
+        """A report of where a trial is, and its end where that is not finite."""
+        # Where nothing was kept since the last report, the kept row's loss on the batch that follows it.
+        first = [] if course.first_losses is None else [course.first_losses]
+        losses = np.concatenate(course.since_report or first)
+        course.since_report = []
+        values = {"train_loss": float(losses.mean()), **metrics}
+        bad = next((name for name in self._telling if not math.isfinite(values.get(name, 0.0))), "")
+        if bad:
+            return self._diverge(course, values, f"{bad} is {values[bad]}")
+        return [self._report(course, values)]
 
     def _evaluate(self, courses: list[Course]) -> dict[int, dict[str, float]]:
         """Trial -> metrics of what its own lane holds."""

@@ -1,7 +1,6 @@
 """What `hpo export --what schedule` writes: the factors that a trial followed, in one of several forms."""
 
 import json
-import zipfile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,8 +10,10 @@ from numpy.typing import NDArray
 from hpo.config import StudyConfig
 from hpo.errors import UsageError
 from hpo.history import Trial
+from hpo.traces import load_trace
 from schedules import every_step, format, from_config, table_of, thin, to_csv, to_text, to_toml
 from schedules import to_torch_snippet as to_torch
+from schedules.tuner_spec import is_tuner
 
 Form = Literal["toml", "csv", "torch", "text", "json"]
 _READABLE = 24  # knots: a text of more is not for reading, and has a form of its own
@@ -34,7 +35,8 @@ def schedule(config: StudyConfig, trial: Trial, folder: Path, form: Form) -> str
             f"trial {number} of study {config.name!r} {how}: name one that completed with --trial, "
             f"`hpo show {config.name}` lists them"
         )
-    traced = _trace(folder, number)
+    is_found = is_tuner(trial.spec.config) or trial.spec.config.get("rule", "none") != "none"
+    traced = load_trace(folder, number).factor if is_found else None
     factors = _planned(trial) if traced is None else traced
     lr = trial.spec.config.get("lr")
     rate = float(lr) if isinstance(lr, (int, float)) and not isinstance(lr, bool) else None
@@ -62,19 +64,6 @@ def _planned(trial: Trial) -> NDArray[np.float64]:
         return from_config(trial.spec.config, trial.spec.horizon)(np.arange(trial.spec.budget))
     except ValueError as error:
         raise UsageError(f"trial {trial.spec.trial}: {error}") from error
-
-
-def _trace(folder: Path, trial: int) -> NDArray[np.float64] | None:
-    """(T,) factors that a trial found while it was trained; None where it followed a plain schedule."""
-    path = folder / "traces" / f"trial-{trial:05d}.npz"
-    if not path.is_file():
-        return None
-    try:
-        # Opened here: numpy leaves a damaged file open.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return np.asarray(arrays["factor"], dtype=np.float64)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise UsageError(f"{path} is damaged: remove it and train trial {trial} again ({error})") from error
 
 
 def _json(
