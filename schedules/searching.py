@@ -104,9 +104,8 @@ class Search:
         for count in range(sum(self.made.rounds), 1, -1):
             probing = self.share * self.spending.budget - (self.spending.probed - self.returned)
             length = self.division.longest(kept, number, left, count, probing)
-            if length is not None:
-                stage = self.division.rest(length, kept, number)[0]
-                return self.made.with_candidates(count), stage, length
+            if length is not None and (rest := self.division.rest(length, kept, number)):
+                return self.made.with_candidates(count), rest[0], length
         return None
 
     def _rounds(

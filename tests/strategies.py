@@ -112,9 +112,9 @@ def step_arrays() -> st.SearchStrategy[np.ndarray]:
     )
 
 
-def traces(segment: Segment) -> st.SearchStrategy[Trace]:
-    """What may become of a segment: losses of any size, not finite ones included."""
-    losses = st.floats(width=32)
+def traces(segment: Segment, is_finite: bool = False) -> st.SearchStrategy[Trace]:
+    """What may become of a segment: losses of any size, unless told not to not finite ones included."""
+    losses = st.floats(-10, 10, width=32) if is_finite else st.floats(width=32)
     return st.builds(
         Trace,
         st.just(segment),
@@ -193,16 +193,17 @@ TUNER_MAKERS: dict[str, st.SearchStrategy[Make]] = {
     ),
     "autolrs": st.builds(
         lambda horizon, more, options: lambda: tuners.autolrs(horizon, horizon + more, **options),
-        st.integers(150, 200),
-        st.integers(100, 300),
+        st.integers(130, 160),
+        st.integers(100, 200),
         st.sampled_from(
             [
-                {},
-                {"guarded": False, "rounds": (2, 1), "chunks": 1},
+                {"rounds": (2, 1)},
+                {"guarded": False, "rounds": (2, 1), "chunks": 1, "stages": 1, "score": "last"},
                 {
                     "score": "forecast",
                     "signal": "validation",
                     "stages": 1,
+                    "rounds": (2,),
                     "adopt": False,
                     "weight_decay": (0, 0.1),
                 },

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from schedules import TUNER_FAMILIES, TUNERS, Keep, Probe, TunerError, build_tuner
 from tests.strategies import TUNER_MAKERS, law, traces
 
-MOST_ASKS = 50  # of the tuners made here
+MOST_ASKS = 200  # of the tuners made here
 
 each_tuner = pytest.mark.parametrize("name", TUNERS)
 
@@ -32,11 +32,11 @@ def described(wish):
 
 def obey(tuner, data):
     """What was asked and told until there was nothing more."""
-    asked, told = [], []
+    asked, told, is_finite = [], [], data.draw(st.booleans())
     while (wish := tuner.ask()) is not None:
         assert len(asked) < MOST_ASKS
         asked.append(wish)
-        told.append([data.draw(traces(segment)) for segment in segments_of(wish)])
+        told.append([data.draw(traces(segment, is_finite)) for segment in segments_of(wish)])
         if not heard(tuner, told[-1]):
             break
     return asked, told

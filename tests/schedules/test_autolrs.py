@@ -259,6 +259,19 @@ def test_a_wrong_argument_is_named_with_what_would_be_right(make, message):
         make()
 
 
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("growth", [1.02, 1.3])
+def test_a_guard_that_takes_back_all_it_can_exceeds_no_budget(options, growth):
+    tuner = autolrs(1000, 1700, **{**options, "guarded": True})
+    place = 0
+    while (wish := tuner.ask()) is not None:
+        place += 1
+        count = len(wish.segments) if isinstance(wish, Probe) else 1
+        tuner.tell(answer(wish, [growth**place * (1 + 0.1 * one) for one in range(count)]))
+    assert tuner.spending.spent <= 1700
+    assert tuner.spending.kept <= 1000
+
+
 def test_every_ingredient_can_be_switched_alone():
     switches = {"score": "last", "forecaster": "published", "chunks": 1, "shrink": 1.0, "prior_mean": False}
     switches |= {"adopt": False, "ramp_fraction": 0.0, "anneal_fraction": 0.0, "guarded": False, "kappa": 1e6}

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schedules import Keep, Probe, Trace, TunerError, build, facts_of, lean, open_loop, race, scale
+from schedules import Keep, Probe, Trace, TunerError, build, facts_of, guarded, lean, open_loop, race, scale
 from tests.strategies import law
 from tests.training import Valley, obey
 
@@ -181,6 +181,31 @@ def test_no_budget_is_exceeded_and_the_decay_ends_with_the_run(horizon, more, k,
     assert last.segment.lr(last.segment.steps) == 0
     # Not one step less than there could be, but for those of a last candidate.
     assert spending.kept == horizon or spending.spent > budget - 2 * k - 2
+
+
+@given(
+    horizon=st.integers(40, 1000),
+    more=st.floats(0.7, 3.0),
+    options=st.sampled_from(
+        [{"centre": "range_test"}, {"centre": "range_test", "low": 0.5, "high": 2.0}, {"probe_share": 0.4}]
+    ),
+    is_guarded=st.booleans(),
+    lr=st.sampled_from([1e-3, 0.1, 3.0, 100.0]),
+)
+@law
+def test_what_is_counted_is_what_was_run(horizon, more, options, is_guarded, lr):
+    budget = int(horizon * more) + 150
+    tuner = race(horizon, budget, **options)
+    tuner = guarded(tuner) if is_guarded else tuner
+    try:
+        out = obey(tuner, Valley(lr=lr), budget)
+    except TunerError:
+        out = None
+    spending = tuner.spending
+    assert spending.spent <= budget
+    if out is not None:
+        assert (spending.spent, spending.wall, spending.kept) == (out.spent, out.wall, len(out.rates))
+        assert spending.kept <= horizon
 
 
 @pytest.mark.parametrize(
