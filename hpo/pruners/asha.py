@@ -10,12 +10,14 @@ from collections import defaultdict
 
 from hpo.events import Event, TrialReported, TrialStarted
 from hpo.objective import Objective
+from hpo.pruners.progress import Progress
 
 
 class Asha:
     """Judges a trial once at each level, `budget / eta**k` spent steps for k = `rungs` down to 1.
 
-    A trial enters a level with its first report of the metric at or past it. It is judged then, by the n
+    A trial enters a level with its first report of the metric at or past it, if it has moved since the one
+    before: one that only probes stands where it stood. It is judged then, by the n
     values seen at that level so far, its own among them: it stops unless fewer than max(1, n // eta) are
     better.
     """
@@ -26,6 +28,7 @@ class Asha:
         self._levels: dict[int, list[int]] = {}  # trial -> levels ahead of it, lowest first
         self._values: dict[int, list[float]] = defaultdict(list)  # level -> values seen, sorted
         self._reasons: dict[int, str] = {}
+        self._progress = Progress()
 
     def tell(self, event: Event) -> None:
         """Take in one event."""
@@ -36,7 +39,8 @@ class Asha:
                 self._levels[spec.trial] = sorted(levels)
             case TrialReported(report):
                 unfinished = report.spent < self._budgets[report.trial]
-                if unfinished and self._objective.metric in report.metrics:
+                has_moved = self._progress.has_moved(report)
+                if unfinished and has_moved and self._objective.metric in report.metrics:
                     levels = self._levels[report.trial]
                     while levels and levels[0] <= report.spent:
                         self._judge(report.trial, levels.pop(0), self._objective.value(report.metrics))

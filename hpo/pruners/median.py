@@ -9,6 +9,7 @@ from collections import defaultdict
 
 from hpo.events import Event, TrialFinished, TrialReported, TrialStarted
 from hpo.objective import Objective
+from hpo.pruners.progress import Progress
 
 
 class Median:
@@ -26,6 +27,7 @@ class Median:
         self._complete: dict[int, list[float]] = defaultdict(list)  # spent -> values of completed trials
         self._completed = 0
         self._reasons: dict[int, str] = {}
+        self._progress = Progress()
 
     def tell(self, event: Event) -> None:
         """Take in one event."""
@@ -35,7 +37,8 @@ class Median:
                 self._values[spec.trial] = {}
             case TrialReported(report) if self._objective.metric in report.metrics:
                 self._values[report.trial][report.spent] = self._objective.value(report.metrics)
-                self._judge(report.trial, report.spent)
+                if self._progress.has_moved(report):
+                    self._judge(report.trial, report.spent)
             case TrialFinished(trial, "completed"):
                 self._completed += 1
                 for spent, value in self._values[trial].items():

@@ -11,9 +11,9 @@ from typing import ClassVar
 import numpy as np
 import torch
 import torch.nn.functional as F
-from tests.shared_data import FOLDER
 from torch import Tensor, nn
 
+from tests.shared_data import FOLDER
 from trials.spec import Config, Value
 from trials.task import Batch, Hyper, Splits
 from trials.tasks.charlm import CharLM

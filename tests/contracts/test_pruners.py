@@ -14,6 +14,7 @@ from hpo.pruners.base import PRUNERS, Pruner, build
 from hpo.space import Float, Space
 from tests.hpo_strategies import BUDGET, Play, actions
 from trials.seeding import stream
+from trials.spec import Report, TrialSpec
 
 OPTIONS = {"median": {"startup_trials": 1}, "asha": {"eta": 2}}
 SPACE = Space({"lr": Float(0, 1)})
@@ -117,3 +118,24 @@ def test_trials_that_ended_badly_do_not_end_others(name: str, outcome) -> None:
     events = played([("start", 0.0), ("report", 0.0)] + [("batch", 0.0)] * 10)
     ended = [TrialFinished(trial, outcome, 0.0) for trial in trials(events)[1:]]
     assert fresh(name, Objective(), [*events, *ended]).keep(0)
+
+
+@pytest.mark.parametrize("name", [name for name in PRUNERS if name != "never"])
+def test_a_trial_that_only_probes_is_not_judged(name):
+    """It stands where it stood, with the loss it had: what it spends, it spends to find out more."""
+    pruner = build(name, Objective("val_loss"))
+
+    def report(trial, step, spent, value):
+        pruner.tell(TrialReported(Report(trial, step, spent, 0.0, {"val_loss": value}), 0.0))
+
+    for trial in range(8):
+        pruner.tell(TrialStarted(TrialSpec(trial, {}, 0, 100, (40, 50, 60, 100), 100, 0), 0.0))
+    for trial in range(7):
+        for spent in (40, 50, 60, 100):
+            report(trial, spent, spent, 0.5)
+        pruner.tell(TrialFinished(trial, "completed", 0.0))
+    report(7, 0, 40, 2.3)
+    report(7, 0, 50, 2.3)
+    assert pruner.keep(7)
+    report(7, 10, 60, 2.3)
+    assert not pruner.keep(7)

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -136,14 +137,24 @@ def test_what_cannot_be_shown_is_refused_in_one_line(command, tmp_path: Path, wo
         assert said.out == ""
 
 
+def with_rule(event, trial: int):
+    """The event, in which this trial is one whose rate a rule moved."""
+    if isinstance(event, TrialStarted) and event.spec.trial == trial:
+        config = {**event.spec.config, "rule": "hypergradient"}
+        return replace(event, spec=replace(event.spec, config=config))
+    return event
+
+
 def test_what_cannot_be_exported_is_refused_in_one_line(command, tmp_path: Path) -> None:
     folder = tmp_path / "studies" / "sample"
     folder.mkdir(parents=True)
     events = list(sample.events(12, base=str(tmp_path)))
-    sample.journal(folder, events)
     ends = {event.trial: event.outcome for event in events if isinstance(event, TrialFinished)}
     started = [event.spec.trial for event in events if isinstance(event, TrialStarted)]
     assert {"completed", "diverged", "failed"} <= set(ends.values())
+    best = next(trial for trial, outcome in ends.items() if outcome == "completed")
+    # Its rates were found while it was trained, so that only its trace knows them.
+    sample.journal(folder, [with_rule(event, best) for event in events])
 
     def refused(*words: object) -> str:
         said = command("export", "sample", *words)
@@ -159,7 +170,7 @@ def test_what_cannot_be_exported_is_refused_in_one_line(command, tmp_path: Path)
             assert f"ended as {outcome}: name one that completed" in refused(*words, trial)
     assert "--format csv is for --what schedule" in refused("--format", "csv")
     assert "--format" in refused(*words, 0, "--format", "yaml")
-    best = next(trial for trial, outcome in ends.items() if outcome == "completed")
+    assert "has no traces/trial" in refused(*words, best)
     (folder / "traces").mkdir()
     for content in (b"", b"PK\x03\x04 no", None):
         trace = folder / "traces" / f"trial-{best:05d}.npz"
@@ -167,8 +178,9 @@ def test_what_cannot_be_exported_is_refused_in_one_line(command, tmp_path: Path)
             np.savez(trace, other=np.ones(3))
         else:
             trace.write_bytes(content)
-        assert f"trial-{best:05d}.npz is damaged" in refused(*words, best)
-    np.savez(trace, factor=np.array([1.0, np.nan]))
+        assert f"trial-{best:05d}.npz" in refused(*words, best)
+    names = ("loss", "grad_l1", "grad_l2")
+    np.savez(trace, factor=np.array([1.0, np.nan]), **{name: np.ones(2) for name in names})
     assert "the factor nan of step 1" in refused(*words, best)
 
 
