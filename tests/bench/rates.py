@@ -27,6 +27,8 @@ from trials.compiling import Compiler, Origin
 from trials.drive import Drive, Ended
 from trials.lanes import Lanes
 from trials.recipe import recipe
+from trials.record import Record
+from trials.signals import LOSS
 from trials.spec import Report, TrialSpec
 from trials.task import load_task
 from trials.train import build, load_splits
@@ -41,6 +43,7 @@ SCHEDULES = {
     "step": "multistep(milestones=[0.5, 0.75], drop=0.1)",
 }
 LANES = 8
+WINDOW = 10  # steps that training losses are averaged over
 CHANCE = {"convnet": 2.3, "transformer": 4.17}  # loss of a model that knows nothing
 
 
@@ -212,6 +215,7 @@ def _result(ended: Ended, report: Report | None, drive: Drive, splits: Any, bega
         "seconds": time.perf_counter() - began,
         "reason": ended.reason,
         "facts": [dict(one) for one in ended.facts],
+        "curve": [round(float(x), 5) for x in _windows(record)],
     }
     if ended.row is not None:
         program = drive.lanes.program
@@ -222,6 +226,12 @@ def _result(ended: Ended, report: Report | None, drive: Drive, splits: Any, bega
     else:
         found["loss"] = float("inf")
     return found
+
+
+def _windows(record: Record) -> list[float]:
+    """Mean training loss over each ten kept steps."""
+    losses = np.concatenate([part[:, LOSS] for part in record.kept]) if record.kept else np.zeros(0)
+    return [float(losses[start : start + WINDOW].mean()) for start in range(0, len(losses), WINDOW)]
 
 
 # -- telling ------------------------------------------------------------------------------------------------
