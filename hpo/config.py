@@ -25,7 +25,7 @@ from hpo.samplers.base import SAMPLERS, Sampler
 from hpo.space import Choice, Int, Space
 from hpo.space import table as space_table
 from schedules import spec as schedule_spec
-from schedules.tuner_spec import tuner_from_config
+from schedules.tuner_spec import is_tuner, tuner_from_config
 from trials.names import TASKS, load_object
 from trials.seeding import key, stream
 from trials.spec import Value
@@ -47,6 +47,9 @@ def cores() -> int:
     """Processors that this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)  # not on every system
     return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+
+
+_PROBES = 6  # lanes for the probes of trials that listen, at least
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,8 @@ class StudyConfig:
         limit = self.limits
         steps = (limit.trials or DEFAULT_TRIALS) * self.steps
         runner, trial = self.table["runner"], self.table["trial"]
+        # Half of the trials at once at the most: the sampler has to hear of some before it asks on.
+        at_once = -(-(limit.trials or 0) // (2 * self.workers()))
         return Target(
             self.reference,
             dict(self.options),
@@ -144,9 +149,17 @@ class StudyConfig:
             sharpness=bool(trial["sharpness"]),
             device=runner["device"],
             kind="lanes" if self.kind == "task" else "inline",
-            # Half of the trials at once at the most: the sampler has to hear of some before it asks on.
-            most_lanes=-(-(limit.trials or 0) // (2 * self.workers())),
+            most_lanes=max(at_once, _PROBES) if self.listens() and at_once else at_once,
+            most_trials=at_once if self.listens() else 0,
         )
+
+    def listens(self) -> bool:
+        """Whether trials may find their learning rate while they are trained."""
+        domain = self.space.domains.get("schedule")
+        chosen = (
+            domain.choices if isinstance(domain, Choice) else [self.space.fixed.get("schedule", "cosine")]
+        )
+        return self.kind == "task" and any(is_tuner({"schedule": name}) for name in chosen)
 
     def examples(self) -> list[dict[str, Value]]:
         """A few configs that together take every choice, to try the task on."""

@@ -88,6 +88,7 @@ class Target:
     threads: int = 0  # of each process; 0: leave as it is
     kind: Literal["lanes", "inline"] = "lanes"  # what a process of its own runs
     most_lanes: int = 0  # a measured number is cut to this: the study has no use for more; 0: it has
+    most_trials: int = 0  # at once in a worker, further lanes being for their probes; 0: one in every lane
 
 
 class Word(NamedTuple):

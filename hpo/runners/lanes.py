@@ -130,16 +130,18 @@ class LanesRunner:
         self._lanes = lanes
 
     def _now(self) -> int:
-        """Lanes that there are now: fewer where the programs had to be made smaller."""
+        """Lanes that there are now for trials: fewer where the programs had to be made smaller."""
         if self._lanes is None:
             return 1  # enough for a first trial, which then has them measured
         held = sum(drive.room() + drive.used() for drive in self._drives.values())
-        return min(self._lanes, held) if self._drives else self._lanes
+        lanes = min(self._lanes, held) if self._drives else self._lanes
+        return min(lanes, self.target.most_trials or lanes)
 
     def free(self) -> int:
         """Lanes without a trial."""
         used = sum(drive.used() for drive in self._drives.values())
-        return max(0, self._now() - used - len(self._waiting))
+        lanes = (self._lanes or 1) - used
+        return max(0, min(lanes, self._now() - len(self._where)) - len(self._waiting))
 
     def busy(self) -> tuple[int, int]:
         """(training, all)."""
