@@ -98,6 +98,8 @@ class Drive:
         self.lanes.admit(spec, start)
         self._courses[spec.trial] = course
         self._owners[spec.trial] = spec.trial
+        course.record.optimizer = self.lanes.program.optimizer.name
+        course.record.lr = self.lanes.hyper(spec.trial)["lr"]
         if start is not None:
             course.step = course.record.first_step = start.step
         try:

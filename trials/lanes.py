@@ -130,6 +130,10 @@ class Lanes:
         step = self._steps[trial]
         return replace(facts, weights=weights, buffers=buffers, state=state, memory=memory, step=step)
 
+    def hyper(self, number: int) -> Mapping[str, float]:
+        """The float hyperparameters of a running row."""
+        return self._facts[number].hyper
+
     def set_hyper(self, number: int, values: Mapping[str, float]) -> None:
         """Set float hyperparameters of a running row, for the steps to come.
 

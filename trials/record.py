@@ -5,6 +5,7 @@ way. It is a view: nothing is decided by it, and without it the study is as good
 """
 
 import json
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -36,15 +37,18 @@ class Record:
     """The kept steps of a trial, in order, and the probes on the way."""
 
     first_step: int = 0
+    lr: float = math.nan  # that factors multiply, as the trial began
+    optimizer: str = ""
     kept: list[Signals] = field(default_factory=list[Signals])
     tried: list[Tried] = field(default_factory=list[Tried])
 
     def save(self, path: Path, facts: Iterable[Mapping[str, Any]] = ()) -> None:
         """Write atomically: whoever looks sees the whole file or none.
 
-        Arrays: `step` of the first kept update; each signal (T,) of the kept steps. For n probed segments
-        `probe_step`, `probe_number`, `probe_start`, `probe_adopted` and `probe_steps`, each (n,), and one
-        after another `probe_loss`, `probe_factor` and `probe_val_losses`, of which each has `probe_evals`.
+        Arrays: `step` of the first kept update; `lr`; `optimizer`; each signal (T,) of the kept steps. For n
+        probed segments `probe_step`, `probe_number`, `probe_start`, `probe_adopted` and `probe_steps`, each
+        (n,), and one after another `probe_loss`, `probe_factor` and `probe_val_losses`, of which each has
+        `probe_evals`.
         `facts` is what the tuner says of them, as JSON.
         """
         nothing = np.zeros((0, len(SIGNALS)), np.float32)
@@ -52,6 +56,8 @@ class Record:
         tried = np.concatenate([nothing, *(one.signals for one in self.tried)])
         arrays: dict[str, Any] = {
             "step": np.asarray(self.first_step),
+            "lr": np.asarray(self.lr),
+            "optimizer": np.asarray(self.optimizer),
             **{name: kept[:, column] for column, name in enumerate(SIGNALS)},
             "probe_step": np.asarray([one.step for one in self.tried], np.int64),
             "probe_number": np.asarray([one.number for one in self.tried], np.int64),

@@ -110,18 +110,15 @@ _TASK_SCRIPT = (
 
 from pathlib import Path
 
-from schedules.spec import from_config
 from trials.spec import TrialSpec
 from trials.task import load_task
 from trials.train import train
 """
     + _SPEC
-    + """    rate = from_config(spec.config, spec.horizon)
-    task = load_task({reference!r}, {options}, Path({base!r}))
+    + """    task = load_task({reference!r}, {options}, Path({base!r}))
     for report in train(task, spec):
-        lr = spec.config.get("lr", 1e-3) * float(rate(report.step - 1))
         metrics = "  ".join(f"{{name}} {{value:.5f}}" for name, value in report.metrics.items())
-        print(f"step {{report.step:>6}}  lr {{lr:.3g}}  {{metrics}}")
+        print(f"step {{report.step:>6}}  spent {{report.spent:>6}}  {{metrics}}")
 """
 )
 
