@@ -138,7 +138,9 @@ def _made(bench: Bench, runs: list[Run], workers: int) -> Iterator[tuple[Run, di
     parts = [runs[place::workers] for place in range(workers)]
     queue: Any = multiprocessing.get_context("spawn").Queue()
     context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=_work, args=(bench, part, queue)) for part in parts if part]
+    processes = [
+        context.Process(target=_work, args=(bench, part, queue), daemon=True) for part in parts if part
+    ]
     for process in processes:
         process.start()
     left = len(runs)
