@@ -3,6 +3,7 @@
 import math
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 _SAME = (2e-4, 2e-5)  # relative, absolute: training in another order of sums, over tens of steps
 _WORSE = 0.05  # of the final loss there, that a schedule which transfers may lose
 _LAST = 0.1  # of the steps are the end
-_REPORTS = 10
+REPORTS = 10  # of a trial, in as many steps as it keeps
 
 
 def train(
@@ -96,7 +97,7 @@ def train(
         full,
         seed if seed is not None else given_seed,
         budget,
-        rungs_of(budget, kept, _REPORTS),
+        rungs_of(budget, kept, REPORTS),
         kept,
         int(config.table["trial"]["split_seed"]),
     )
@@ -242,30 +243,37 @@ def _note(line: str) -> None:
 
 
 def _run(config: StudyConfig, spec: TrialSpec, plan: Chosen, lanes: int | None) -> "Finished":
-    from dataclasses import replace
-
     from hpo.runners.alone import train_alone  # loads torch
 
-    last: list[Report] = []
-    shown: list[Report] = []
-
-    def told(report: Report) -> None:
-        last[:] = [report]
-        # While candidates are probed the trial itself stands still, though it reports what it pays.
-        is_new = not shown or report.step > shown[0].step
-        if is_new or report.wall - shown[0].wall >= spec.horizon / _REPORTS:
-            shown[:] = [report]
-            print_line(f"{counters(report, spec.horizon)}  {metrics_of(report)}")
-            sys.stdout.flush()
-
+    progress = Progress(spec.horizon)
     target = replace(config.target(Path()), expected_steps=spec.budget)
     make_tuner = None if plan.knots is None else replayed(plan.knots)
     try:
-        return train_alone(target, spec, make_tuner, lanes, told, _note)
+        return train_alone(target, spec, make_tuner, lanes, progress.tell, _note)
     except KeyboardInterrupt:
-        where = f"at step {last[0].step} of {spec.horizon}" if last else "before the first report"
+        last = progress.last
+        where = "before the first report" if last is None else f"at step {last.step} of {spec.horizon}"
         _note(f"stopped {where}: nothing was saved")
         raise typer.Exit(3) from None
+
+
+class Progress:
+    """Prints a line for each report that is worth one, of a trial that keeps so many steps from `first` on."""
+
+    def __init__(self, steps: int, first: int = 0) -> None:
+        self.steps, self.first = steps, first
+        self.last: Report | None = None
+        self._shown: Report | None = None
+
+    def tell(self, report: Report) -> None:
+        """Take in one report."""
+        self.last, shown = report, self._shown
+        # While candidates are probed the trial itself stands still, though it reports what it pays.
+        if shown is None or report.step > shown.step or report.wall - shown.wall >= self.steps / REPORTS:
+            self._shown = report
+            moved = replace(report, step=report.step - self.first)
+            print_line(f"{counters(moved, self.steps)}  {metrics_of(report)}")
+            sys.stdout.flush()
 
 
 def counters(report: Report, steps: int) -> str:

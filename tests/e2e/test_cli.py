@@ -44,6 +44,9 @@ FLAGS = {
         *("--steps", "--schedule", "--lr", "--set", "--seed", "--lanes", "--device", "--save", "--trace"),
         *("--export-schedule", "--against", "--debug"),
     },
+    "extend": {
+        *("--trial", "--steps", "--schedule", "--peak", "--cooldowns", "--shape", "--dir", "--debug"),
+    },
     "list": {"--dir", "--json", "--debug"},
     "show": {"--dir", "--json", "--debug"},
     "best": {"--dir", "--json", "--debug"},
