@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import sqlite3
@@ -343,23 +342,29 @@ def test_the_exported_snippet_gives_the_factors(look, history: History, tmp_path
 
 
 def test_factors_that_were_found_while_training_are_exported_as_they_were(
-    look, history: History, lines: Path
+    command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    best = history.best.spec.trial
-    factors = np.array([0.5, 0.5, 0.2, 0.3, 0.4, 0.5])
-    trace = lines / "studies" / NAME / "traces" / f"trial-{best:05d}.npz"
-    trace.parent.mkdir()
-    try:
-        np.savez(trace, factor=factors, val_loss=np.zeros(2))
-        assert from_csv(look("export", NAME, "--what", "schedule", "--format", "csv")).factors == tuple(
-            factors
-        )
-        knots = from_toml(look("export", NAME, "--what", "schedule"))
-        assert knots.steps == (0, 1, 2, 5)
-        table = json.loads(look("export", NAME, "--what", "schedule", "--format", "json"))
-        assert "schedule" not in table
-    finally:
-        shutil.rmtree(trace.parent)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "raced.toml").write_text(
+        f'task = "{SAMPLE}:Line"\n[space]\nlr = {{low = 0.01, high = 0.1}}\nschedule = "race(k=4)"\n'
+    )
+    process = hpo(tmp_path, "search", "raced.toml", "--trials", 2, "--steps", 200, *LANES)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    with np.load(tmp_path / "studies" / "raced" / "traces" / "trial-00000.npz") as file:
+        factors, probes = file["factor"], file["probe_steps"]
+    # 20 steps of four candidates, one of them kept: what is left of the budget of 200.
+    assert (len(factors), probes.tolist()) == (140, [20] * 4)
+    words = ("export", "raced", "--trial", 0, "--what", "schedule")
+
+    def told(*more: object) -> str:
+        said = command(*words, *more)
+        assert said.code == 0, said.err
+        return said.out
+
+    np.testing.assert_allclose(from_csv(told("--format", "csv")).factors, factors, rtol=1e-6)
+    assert from_toml(told()).steps[-1] == 139
+    assert "schedule" not in json.loads(told("--format", "json"))
 
 
 @pytest.mark.parametrize("which", ["first", "best"])
