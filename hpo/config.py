@@ -234,10 +234,18 @@ def _kind(reference: str, base: Path, where: str) -> tuple[Kind, Mapping[str, An
     return "function", cast(Mapping[str, Any], space)
 
 
-def build(table: Mapping[str, Any], where: str, base: Path, name: str = "", load: bool = True) -> StudyConfig:
+def build(
+    table: Mapping[str, Any],
+    where: str,
+    base: Path,
+    name: str = "",
+    load: bool = True,
+    searches: bool = True,
+) -> StudyConfig:
     """Check a study's table and fill in its defaults.
 
-    With `load` false, the study is one that ran: what it trains is not imported.
+    With `load` false, the study is one that ran: what it trains is not imported. With `searches` false it is
+    for one trial, so that there need not be anything to search.
 
     Raises:
         UsageError: anything in it that cannot be.
@@ -261,20 +269,20 @@ def build(table: Mapping[str, Any], where: str, base: Path, name: str = "", load
         kind = "task"
     objective = Objective.read(filled["metric"], where)
     if not filled["space"]:
-        if not own_space:
+        if not own_space and searches:
             raise UsageError(
                 f"{where}: there is nothing to search: add a section [space] to a study file "
                 f"(`hpo init` writes one), or give the function a `space`"
             )
         filled["space"] = dict(own_space)
     space = space_table.read(filled["space"], f"{where} [space]")
-    if not space.domains:
+    if not space.domains and searches:
         raise UsageError(
             f"{where} [space]: every hyperparameter is fixed: give at least one a range or a choice"
         )
     trial = filled["trial"]
     tick = trial["tick"]
-    if kind == "task" and trial["steps"] % tick:
+    if kind == "task" and searches and trial["steps"] % tick:
         rounded = -(-trial["steps"] // tick) * tick
         notices.append(
             f"steps = {trial['steps']} is not a multiple of the tick of {tick}: {rounded} are used"
@@ -284,7 +292,7 @@ def build(table: Mapping[str, Any], where: str, base: Path, name: str = "", load
         raise UsageError(
             f"{where} [trial] horizon = {trial['horizon']} must be at least steps = {trial['steps']}"
         )
-    if kind == "task":
+    if kind == "task" and searches:
         _check_schedules(space, where, trial["steps"], trial["horizon"] or trial["steps"])
     limits = Limits(**filled["limits"])
     if limits == Limits() or (limits.seconds is None and limits == Limits(target=limits.target)):

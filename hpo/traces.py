@@ -52,6 +52,19 @@ def load_trace(folder: Path, trial: int) -> TrialTrace:
                 else "it was run by a version of hpo that kept no traces; search again to have one"
             )
         )
+    return read_trace(path)
+
+
+def read_trace(path: Path) -> TrialTrace:
+    """The trace in a file.
+
+    Raises:
+        UsageError: it cannot be read as one.
+    """
+    if not path.is_file():
+        raise UsageError(
+            f"{path} is not there: name a file of arrays that `hpo train --trace` or a study wrote"
+        )
     try:
         # Opened here: numpy leaves a damaged file open.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:

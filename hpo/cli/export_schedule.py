@@ -37,7 +37,7 @@ def schedule(config: StudyConfig, trial: Trial, folder: Path, form: Form) -> str
         )
     is_found = is_tuner(trial.spec.config) or trial.spec.config.get("rule", "none") != "none"
     traced = load_trace(folder, number).factor if is_found else None
-    factors = _planned(trial) if traced is None else traced
+    factors = planned(trial) if traced is None else traced
     lr = trial.spec.config.get("lr")
     rate = float(lr) if isinstance(lr, (int, float)) and not isinstance(lr, bool) else None
     about = f"Trial {number} of study {config.name!r}."
@@ -58,7 +58,7 @@ def schedule(config: StudyConfig, trial: Trial, folder: Path, form: Form) -> str
         raise UsageError(f"trial {number} of study {config.name!r}: {error}") from error
 
 
-def _planned(trial: Trial) -> NDArray[np.float64]:
+def planned(trial: Trial) -> NDArray[np.float64]:
     """(T,) factors that the trial's config asks for."""
     try:
         return from_config(trial.spec.config, trial.spec.horizon)(np.arange(trial.spec.budget))

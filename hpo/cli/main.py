@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import typer
 
-from hpo.cli import export, init, look, schedule, search, system
+from hpo.cli import export, extend, init, look, schedule, search, system, train
 from hpo.errors import HpoError, RunnerError
 
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 3
@@ -64,6 +64,8 @@ app = typer.Typer(
 for _name, _command in {
     "search": search.search,
     "resume": search.resume,
+    "train": train.train,
+    "extend": extend.extend,
     "list": look.list_studies,
     "show": look.show,
     "best": look.best,

@@ -33,6 +33,7 @@ ALSO: dict[str, set[str]] = {
     "hpo/runners/lanes.py": {"torch", "trials"},
     "hpo/runners/shared.py": {"torch", "trials"},
     "hpo/runners/faults.py": {"torch", "trials"},
+    "hpo/runners/alone.py": {"torch", "trials"},
     "hpo/listeners/mlflow.py": {"mlflow"},
     "hpo/samplers/optuna.py": {"optuna"},
     "hpo/importance.py": {"optuna"},
@@ -56,7 +57,7 @@ INSIDE_FUNCTIONS: dict[str, set[str]] = {
 }
 # Files that are themselves imported only where they are needed.
 LOADED_LATE = (
-    *("hpo/runners/lanes.py", "hpo/runners/shared.py", "hpo/runners/faults.py"),
+    *("hpo/runners/lanes.py", "hpo/runners/shared.py", "hpo/runners/faults.py", "hpo/runners/alone.py"),
     *("hpo/listeners/mlflow.py", "hpo/listeners/live.py"),
     *("hpo/samplers/optuna.py", "hpo/importance.py"),
     *("trials/kernels/update.py", "trials/kernels/signals.py", "trials/kernels/augment.py"),

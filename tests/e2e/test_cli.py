@@ -39,6 +39,13 @@ FLAGS = {
         *("--trials", "--seconds", "--lanes", "--workers", "--device", "--dir", "--tracking"),
         *("--json", "--set", "--debug"),
     },
+    "train": {
+        *("--steps", "--schedule", "--lr", "--set", "--seed", "--lanes", "--device", "--save", "--trace"),
+        *("--export-schedule", "--against", "--debug"),
+    },
+    "extend": {
+        *("--trial", "--steps", "--schedule", "--peak", "--cooldowns", "--shape", "--dir", "--debug"),
+    },
     "list": {"--dir", "--json", "--debug"},
     "show": {"--dir", "--json", "--debug"},
     "best": {"--dir", "--json", "--debug"},
