@@ -42,7 +42,7 @@ class Trial:
 
     @property
     def kept(self) -> int:
-        """Position on the kept trajectory, as of the last report: fewer than spent where steps were probed."""
+        """Position on the kept trajectory, as of the last report: less than spent where some were probed."""
         return self.reports[-1].step if self.reports else 0
 
     @property

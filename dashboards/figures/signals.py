@@ -110,6 +110,10 @@ class Drawing:
         drawn.update_layout(legend={"traceorder": "reversed"})
         return drawn
 
+    def reach(self, value: float) -> None:
+        """Have this value inside the row's axis."""
+        self._panels[self._row - 1].values.append(value)
+
     def add(
         self,
         one: Traced,
@@ -187,6 +191,8 @@ def _sharpness(drawing: Drawing, one: Traced) -> None:
         rates = one.peak * one.trace.factor[at]
         edge = np.divide(2.0, rates, out=np.full(len(at), np.nan), where=rates > 0)
         # A rate that falls to 0 takes the edge to infinity: it must not take the axis along.
+        if one.is_best and np.isfinite(edge).any():
+            drawing.reach(float(np.nanmin(edge)))
         drawing.add(
             one,
             one.trace.steps[at].astype(float),
