@@ -220,7 +220,7 @@ def _ticks(values: Sequence[float], up: Place, title: str, panel: tuple[int, int
 
 def _stages(run: Run, along: Place) -> list[str]:
     drawn: list[str] = []
-    for begin, end in run["stages"]:
+    for begin, _ in run["stages"]:
         for top, bottom in (_RATES, _LOSSES):
             drawn.append(
                 f'<line x1="{along(begin):.1f}" x2="{along(begin):.1f}" y1="{top}" y2="{bottom}" '

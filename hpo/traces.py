@@ -166,7 +166,7 @@ def _probes(found: Mapping[str, NDArray[Any]]) -> Sequence[Probed]:
 
 
 def sampled(values: Numbers, points: int) -> NDArray[np.int64]:
-    """Places of at most so many of the values, both ends and the extremes of every stretch among them.
+    """Places of at most so many of the values, four or more: both ends, and the extremes of every stretch.
 
     >>> sampled(np.array([0.0, 5.0, 1.0, 1.0, 1.0, -3.0, 2.0, 2.0]), 6).tolist()
     [0, 1, 3, 5, 7]

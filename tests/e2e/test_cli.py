@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import sqlite3
@@ -13,6 +12,8 @@ import time
 import tomllib
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,12 @@ import numpy as np
 import pytest
 import typer.main
 
+from hpo import study
+from hpo.cli import export_schedule
 from hpo.codec import decode
 from hpo.history import History, Trial
 from hpo.store import Journal
+from hpo.traces import load_trace
 from schedules import from_csv, from_toml, replay
 from schedules.spec import from_config
 
@@ -336,23 +340,17 @@ def test_the_exported_snippet_gives_the_factors(look, history: History, tmp_path
 
 
 def test_factors_that_were_found_while_training_are_exported_as_they_were(
-    look, history: History, lines: Path
+    history: History, lines: Path, tmp_path: Path
 ) -> None:
-    best = history.best.spec.trial
-    factors = np.array([0.5, 0.5, 0.2, 0.3, 0.4, 0.5])
-    trace = lines / "studies" / NAME / "traces" / f"trial-{best:05d}.npz"
-    trace.parent.mkdir()
-    try:
-        np.savez(trace, factor=factors, val_loss=np.zeros(2))
-        assert from_csv(look("export", NAME, "--what", "schedule", "--format", "csv")).factors == tuple(
-            factors
-        )
-        knots = from_toml(look("export", NAME, "--what", "schedule"))
-        assert knots.steps == (0, 1, 2, 5)
-        table = json.loads(look("export", NAME, "--what", "schedule", "--format", "json"))
-        assert "schedule" not in table
-    finally:
-        shutil.rmtree(trace.parent)
+    found = lines / "studies" / NAME
+    config = study.config_of(study.read(found)[1][0], found)
+    spec = replace(history.best.spec, config={"lr": 0.1, "schedule": "race(k=2)"})
+    # The trace of the trial that has this number, which is read in its study.
+    factors = load_trace(found, spec.trial).factor
+    told = partial(export_schedule.schedule, config, replace(history.best, spec=spec), found)
+    assert from_csv(told("csv")).factors == tuple(factors)
+    assert from_toml(told("toml")).lr == 0.1
+    assert "schedule" not in json.loads(told("json"))
 
 
 @pytest.mark.parametrize("which", ["first", "best"])
