@@ -1,16 +1,18 @@
 """The pictures of docs/schedules.md, as SVG that shows well on light and on dark.
 
-`python -m dashboards.gallery docs/pictures` writes them again.
+`python -m dashboards.gallery docs/pictures` writes them again; `python -m dashboards.gallery --run STUDY
+docs/pictures` takes the numbers of the AutoLRS run from a study first.
 """
 
 import html
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from dashboards import theme
+from dashboards import run_picture, theme
 from schedules import SCHEDULES, build, thin
 from schedules.replay import pairs
 
@@ -18,6 +20,7 @@ WIDTH, HEIGHT = 460, 180
 _LEFT, _RIGHT, _TOP, _BOTTOM = 34, 10, 12, 34
 _INK = "#7d879b"  # of axes and labels: readable on white and on near black
 _HORIZON = 400  # steps
+_PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
 
 # Texts that show what the arguments of a family do; a family alone is its default.
 _SHOWN: Mapping[str, Sequence[str]] = {
@@ -90,7 +93,9 @@ def pictures() -> dict[str, str]:
     """The name of every picture and what it says."""
     missing = [name for name in SCHEDULES if name not in _SHOWN]
     assert not missing, f"{missing} have no picture: add them to _SHOWN"
-    return {f"{name}.svg": picture(texts) for name, texts in _SHOWN.items()}
+    found = {f"{name}.svg": picture(texts) for name, texts in _SHOWN.items()}
+    run = json.loads((_PICTURES / f"{run_picture.NAME}.json").read_text(encoding="utf-8"))
+    return {**found, f"{run_picture.NAME}.svg": run_picture.picture(run)}
 
 
 def _along(part: float) -> float:
@@ -130,6 +135,10 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("usage: python -m dashboards.gallery FOLDER")
-    main(Path(sys.argv[1]))
+    words = sys.argv[1:]
+    if len(words) == 3 and words[0] == "--run":
+        run_picture.write(Path(words[1]), _PICTURES)
+        words = words[2:]
+    if len(words) != 1:
+        sys.exit("usage: python -m dashboards.gallery [--run STUDY] FOLDER")
+    main(Path(words[0]))

@@ -14,6 +14,7 @@ from hpo.objective import Objective
 from hpo.space import Space
 from hpo.space import read as read_space
 from hpo.store import Journal
+from hpo.traces import TrialTrace, find_trace, is_found_online, sampled
 from schedules.spec import from_config
 from trials.spec import Value
 
@@ -75,21 +76,35 @@ class Study:
         return spent, np.where(np.isfinite(metric), metric, np.nan)
 
     def rates(self, trial: Trial, points: int = 200) -> tuple[np.ndarray, np.ndarray]:
-        """(n,) steps and (n,) learning rates of the trial's schedule; empty when it has none."""
+        """(n,) steps and (n,) learning rates of the trial's schedule; empty when it has none.
+
+        Those that were followed where they were found while training, so none before the trial has ended.
+        """
         nothing = np.empty(0), np.empty(0)
         config = trial.spec.config
         peak = config.get("lr")
         # A black box that names no schedule has an `lr` of its own meaning.
         if isinstance(peak, (bool, str)) or peak is None:
             return nothing
-        if self.table.get("kind") != "task" and "schedule" not in config:
+        is_task = self.table.get("kind") == "task"
+        if not is_task and "schedule" not in config:
             return nothing
+        if is_task and is_found_online(config):
+            trace = self.trace(trial)
+            if trace is None:
+                return nothing
+            at = sampled(trace.factor, points)
+            return trace.steps[at].astype(float), peak * trace.factor[at]
         try:
             schedule = from_config(config, trial.spec.horizon)
         except ValueError:
             return nothing
         steps = np.unique(np.linspace(0, trial.spec.horizon - 1, points).round())
         return steps, peak * schedule(steps)
+
+    def trace(self, trial: Trial) -> TrialTrace | None:
+        """What every step of the trial was; None before it has ended, or where nothing was kept of it."""
+        return find_trace(self.folder, trial.spec.trial)
 
     def searched(self) -> list[str]:
         """Names of the hyperparameters that are searched: those of the space, then those only trials have."""

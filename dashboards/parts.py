@@ -115,12 +115,15 @@ def facts(study: Study) -> str:
     )
     budgets = sum(trial.spec.budget for trial in history.trials.values())
     saved = 1 - history.spent / budgets if budgets else 0.0
+    about = [f"{saved:.0%} fewer than all budgets"] if 0 < saved < 1 else []
+    if not history.spent == history.kept == history.wall:
+        about.append(f"{history.kept:,} kept, {history.wall:,} of wall time")
     sessions = f"{history.sessions} sessions" if history.sessions > 1 else "of search"
     tiles = [
         (
             theme.number(float(history.spent)),
             "steps spent",
-            f"{saved:.0%} fewer than all budgets" if 0 < saved < 1 else "",
+            ", ".join(about),
         ),
         (theme.duration(history.elapsed()), sessions, ""),
     ]

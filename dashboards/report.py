@@ -11,6 +11,7 @@ from dashboards.figures.importance import importance, importance_of
 from dashboards.figures.parallel import parallel
 from dashboards.figures.progress import progress
 from dashboards.figures.schedules import schedules
+from dashboards.figures.signals import signals
 from dashboards.load import Study, load
 from hpo.importance import preload as preload_importance
 
@@ -64,6 +65,14 @@ def render(study: Study) -> str:
             "Schedules of the best trials",
             f"Learning rate above, {metric} below, over the same steps.",
             lambda: schedules(study),
+            "",
+        ),
+        section(
+            "signals",
+            "Step by step",
+            "What every kept update was, for the best trial; a click in the legend shows the others. Thin "
+            "branches of the rate are probes: steps that were tried and gone back on.",
+            lambda: signals(study),
             "",
         ),
         section(

@@ -40,6 +40,16 @@ class Trial:
         """Steps paid for, as of the last report."""
         return self.reports[-1].spent if self.reports else 0
 
+    @property
+    def kept(self) -> int:
+        """Position on the kept trajectory, as of the last report: less than spent where some were probed."""
+        return self.reports[-1].step if self.reports else 0
+
+    @property
+    def wall(self) -> int:
+        """Steps that passed one after another, as of the last report; probes side by side pass at once."""
+        return self.reports[-1].wall if self.reports else 0
+
 
 @dataclass(frozen=True, slots=True)
 class Incumbent:
@@ -129,6 +139,16 @@ class History:
     def running(self) -> list[Trial]:
         """Trials started and not ended, in order of their numbers."""
         return [trial for trial in self.trials.values() if trial.state == "running"]
+
+    @property
+    def kept(self) -> int:
+        """Steps that all trials kept."""
+        return sum(trial.kept for trial in self.trials.values())
+
+    @property
+    def wall(self) -> int:
+        """Steps of wall time of all trials, each counted for itself."""
+        return sum(trial.wall for trial in self.trials.values())
 
     def count(self, state: State) -> int:
         """How many trials are in this state."""

@@ -12,12 +12,17 @@ def table(study: Study) -> str:
     if not study.history.trials:
         return ""
     names = study.searched()
+    # Three counters where steps were probed, else one.
+    trials = study.history.trials.values()
+    steps = ["spent", "kept", "wall"]
+    if all(trial.spent == trial.kept == trial.wall for trial in trials):
+        steps = ["steps"]
     metrics = _metrics(study)
     heads = [
         ("trial", "number"),
         ("state", "state"),
         *((name, "number") for name in metrics),
-        ("steps", "number"),
+        *((name, "number") for name in steps),
         ("seconds", "number"),
         *((name, _kind(study, name)) for name in names),
     ]
@@ -28,7 +33,7 @@ def table(study: Study) -> str:
         f'<th class="{kind}" scope="col"><button type="button">{theme.text(name)}</button></th>'
         for name, kind in heads
     )
-    rows = "\n".join(_row(study, trial, metrics, names, heads) for trial in ordered)
+    rows = "\n".join(_row(study, trial, metrics, names, heads, len(steps)) for trial in ordered)
     return f'<table id="trials"><thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody></table>'
 
 
@@ -47,14 +52,19 @@ def _kind(study: Study, name: str) -> str:
 
 
 def _row(
-    study: Study, trial: Trial, metrics: list[str], names: list[str], heads: list[tuple[str, str]]
+    study: Study,
+    trial: Trial,
+    metrics: list[str],
+    names: list[str],
+    heads: list[tuple[str, str]],
+    counters: int,
 ) -> str:
     last = trial.reports[-1] if trial.reports else None
     found: list[object] = [
         trial.spec.trial,
         trial.state,
         *(last.metrics.get(name) if last else None for name in metrics),
-        trial.spent,
+        *(trial.spent, trial.kept, trial.wall)[:counters],
         last.seconds if last else None,
         *(trial.spec.config.get(name) for name in names),
     ]

@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 from hpo.config import StudyConfig
 from hpo.errors import UsageError
 from hpo.history import Trial
-from hpo.traces import load_trace
+from hpo.traces import is_found_online, load_trace
 from schedules import every_step, format, from_config, table_of, thin, to_csv, to_text, to_toml
 from schedules import to_torch_snippet as to_torch
-from schedules.tuner_spec import is_tuner
 
 Form = Literal["toml", "csv", "torch", "text", "json"]
 _READABLE = 24  # knots: a text of more is not for reading, and has a form of its own
@@ -35,8 +34,7 @@ def schedule(config: StudyConfig, trial: Trial, folder: Path, form: Form) -> str
             f"trial {number} of study {config.name!r} {how}: name one that completed with --trial, "
             f"`hpo show {config.name}` lists them"
         )
-    is_found = is_tuner(trial.spec.config) or trial.spec.config.get("rule", "none") != "none"
-    traced = load_trace(folder, number).factor if is_found else None
+    traced = load_trace(folder, number).factor if is_found_online(trial.spec.config) else None
     factors = planned(trial) if traced is None else traced
     lr = trial.spec.config.get("lr")
     rate = float(lr) if isinstance(lr, (int, float)) and not isinstance(lr, bool) else None

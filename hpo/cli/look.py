@@ -59,6 +59,8 @@ def _facts(history: History, folder: Path) -> dict[str, Any]:
         },
         "notices": [{"topic": one.topic, "text": one.text, "time": one.time} for one in history.notices],
         "spent": history.spent,
+        "kept": history.kept,
+        "wall": history.wall,
         "seconds": round(history.elapsed(), 3),
         "best": _trial(history, best, folder) if best else None,
     }
@@ -75,6 +77,8 @@ def _trial(history: History, trial: Trial, folder: Path) -> dict[str, Any]:
         "metrics": dict(final.metrics) if final else {},
         "test": dict(history.finish.test) if is_chosen and history.finish else {},
         "spent": trial.spent,
+        "kept": trial.kept,
+        "wall": trial.wall,
         "seed": trial.spec.seed,
         "row": str(folder / trial.row) if trial.row and (folder / trial.row).is_file() else "",
         "stop_reason": trial.stop_reason,
@@ -87,6 +91,7 @@ def _summary(history: History, folder: Path) -> None:
     print_line(
         summary(
             history,
+            folder=folder,
             report=str(report) if report.is_file() else "",
             resume="" if history.finish is not None else f"hpo resume {study.named(folder)}",
             encoding=sys.stdout.encoding or "ascii",
@@ -138,11 +143,19 @@ def show(
         return
     _summary(history, folder)
     print_line("")
+    # Three counters where some trial was probed, as steps that were tried are spent and not kept.
+    differ = any(not trial.spent == trial.kept == trial.wall for trial in history.trials.values())
+    if differ:
+        print_line(
+            f"{'trial':>5}  {'state':<13}  {'spent':>6}  {'kept':>6}  {'wall':>6}  {history.objective.metric:>10}"
+        )
     for trial in history.trials.values():
         value = history.objective.shown(history.value(trial))
         shown = f"{value:.6g}" if math.isfinite(value) else "-"
         config = "  ".join(f"{name}={_short(item)}" for name, item in trial.spec.config.items())
-        print_line(f"{trial.spec.trial:>5}  {trial.state:<13}  {trial.spent:>6}  {shown:>10}  {config}")
+        counters = (trial.spent, trial.kept, trial.wall) if differ else (trial.spent,)
+        steps = "  ".join(f"{one:>6}" for one in counters)
+        print_line(f"{trial.spec.trial:>5}  {trial.state:<13}  {steps}  {shown:>10}  {config}")
 
 
 def _short(value: object) -> str:

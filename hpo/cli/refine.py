@@ -1,5 +1,6 @@
 """`hpo schedule refine`: a better schedule from the gradient norms of a finished trial."""
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -38,15 +39,15 @@ def refine_trial(
     one = choose(history, trial, folder.name)
     number, config = one.spec.trial, one.spec.config
     trace = load_trace(folder, number)
-    optimizer = str(config.get("optimizer", "adamw"))
+    optimizer = trace.optimizer or str(config.get("optimizer", "adamw"))
     is_sgd = optimizer in SGD
     try:
         norms = trace.grad_l2 if is_sgd else trace.grad_l1
         factors = refine(norms, form="sgd" if is_sgd else "adam", smoothing=smoothing)
     except ValueError as error:
         raise UsageError(f"trial {number} of study {folder.name!r}: {error}") from None
-    lr = config.get("lr")
-    peak = float(lr * trace.factor.max()) if isinstance(lr, (int, float)) else None
+    lr = config.get("lr", trace.lr)
+    peak = float(lr * trace.factor.max()) if isinstance(lr, (int, float)) and math.isfinite(lr) else None
     text = to_text(thin(factors))
     if out is not None:
         write_text(out, to_csv(every_step(factors, peak)))

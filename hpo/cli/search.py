@@ -169,6 +169,7 @@ def _run(config: StudyConfig, folder: Path, json: bool, debug: bool) -> None:
     if not json:
         text = summary(
             outcome.history,
+            folder=outcome.folder,
             report=str(outcome.report or ""),
             resume=again,
             encoding=sys.stdout.encoding or "ascii",

@@ -178,7 +178,7 @@ def ending(history: History, trial: Trial, is_best: bool) -> str:
     objective = history.objective
     if trial.state in ("completed", "stopped") and trial.reports:
         found = trial.reports[-1].metrics.get(objective.metric, float("nan"))
-        parts.append(f"{objective.metric}={words.number(found)} after {words.count(trial.spent)} steps")
+        parts.append(f"{objective.metric}={words.number(found)} after {taken(trial)}")
     if trial.error:
         # The last line of a traceback says what went wrong.
         parts.append(f"({trial.error.strip().splitlines()[-1].strip()})")
@@ -186,6 +186,11 @@ def ending(history: History, trial: Trial, is_best: bool) -> str:
         parts.append(f"({trial.stop_reason})")
     parts.append(words.config(searched(history, trial)))
     return ("new best: " if is_best else "") + " ".join(parts)
+
+
+def taken(trial: Trial) -> str:
+    """The steps of a trial, by all three counters where they differ."""
+    return words.steps(trial.spent, trial.kept, trial.wall)
 
 
 def searched(history: History, trial: Trial) -> Config:

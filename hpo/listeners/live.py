@@ -189,7 +189,7 @@ class Live:
         if self._progress.trials:
             ended = len(history.trials) - len(history.running)
             parts.append(f"{ended} of {self._progress.trials} trials")
-        parts.append(f"{words.count(history.spent)} steps")
+        parts.append(words.steps(history.spent, history.kept, history.wall))
         if self._lanes is not None:
             busy, lanes = self._lanes()
             parts.append(f"{busy} of {lanes} lanes busy")

@@ -1,8 +1,11 @@
 """The learning-rate schedule of a trial, as points to show."""
 
+from pathlib import Path
+
 import numpy as np
 
 from hpo.events import StudyStarted
+from hpo.traces import find_trace, is_found_online, sampled
 from schedules.spec import from_config
 from trials.spec import Config
 
@@ -19,10 +22,13 @@ def rate_curve(
 ) -> list[tuple[int, float]]:
     """(step, rate) at some steps of the horizon; empty when the config describes no schedule.
 
-    Without `is_default`, a config must name its schedule: an `lr` of a black box is its own affair.
+    So where rates are found while training: `followed` has those, once the trial has ended. Without
+    `is_default`, a config must name its schedule: an `lr` of a black box is its own affair.
     """
     peak = config.get("lr")
     if isinstance(peak, (bool, str)) or peak is None or not (is_default or "schedule" in config):
+        return []
+    if is_default and is_found_online(config):
         return []
     try:
         schedule = from_config(config, horizon)
@@ -31,3 +37,18 @@ def rate_curve(
         return []
     steps = np.unique(np.linspace(0, horizon - 1, points).round().astype(int))
     return list(zip(steps.tolist(), (peak * schedule(steps)).tolist(), strict=True))
+
+
+def followed(folder: Path, trial: int, config: Config, points: int = POINTS) -> list[tuple[int, float]]:
+    """(step, rate) at some of the kept steps of a task's trial whose rates were found while it was trained.
+
+    Empty for a plain schedule, and without a trace.
+    """
+    peak = config.get("lr")
+    if isinstance(peak, (bool, str)) or peak is None or not is_found_online(config):
+        return []
+    trace = find_trace(folder, trial)
+    if trace is None:
+        return []
+    at = sampled(trace.factor, points)
+    return list(zip(trace.steps[at].tolist(), (peak * trace.factor[at]).tolist(), strict=True))

@@ -1,7 +1,9 @@
 """Fold of events into runs: what a tracking store should show of a study, whatever the store.
 
 One `Run` stands for the study and one for each trial. Everything in them is a function of the journal alone,
-times included, so a store that was filled halfway, twice or never can be brought to the same state.
+times included, so a store that was filled halfway, twice or never can be brought to the same state. But for
+one thing: rates that were found while training are read from the traces beside the journal, which are there
+before a trial's end is in the journal.
 """
 
 import math
@@ -9,6 +11,7 @@ import posixpath
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
 from hpo import codec
@@ -23,7 +26,7 @@ from hpo.events import (
     TrialStopped,
 )
 from hpo.history import WITHOUT_VALUE, History
-from hpo.listeners.rates import has_default_schedule, rate_curve
+from hpo.listeners.rates import followed, has_default_schedule, rate_curve
 from hpo.objective import Objective
 from trials.spec import Report, TrialSpec
 
@@ -105,6 +108,7 @@ class Runs:
                 for name, value in report.metrics.items():
                     run.measure(name, report.spent, value, event.time)
                 run.measure("seconds", report.spent, report.seconds, event.time)
+                run.measure("wall", report.spent, report.wall, event.time)
                 self._measure_rates(report, event.time)
                 self.changed.add(report.trial)
             case TrialStopped():
@@ -186,6 +190,11 @@ class Runs:
             # The end of a traceback says what went wrong.
             run.tags["hpo.error"] = event.error[-_TAG_LENGTH:]
             run.files["error.txt"] = event.error
+        config = self.history.trials[event.trial].spec.config
+        if self._journal and self._is_default:
+            # At the steps that were kept, which is what the rates are of.
+            for step, rate in followed(Path(self._journal).parent, event.trial, config):
+                run.measure("lr", step, rate, event.time)
         self._ended += 1
         study, ended = self.study, self._ended
         study.measure("spent", ended, self.history.spent, event.time)

@@ -1,22 +1,33 @@
 """What a study found, as plain text: for the end of a search, `hpo best` and `hpo show`."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from hpo.history import History, State, Trial, readings
 from hpo.listeners import words
-from hpo.listeners.rates import has_default_schedule, rate_curve
+from hpo.listeners.rates import followed, has_default_schedule, rate_curve
 from schedules import spec as schedules
 
 _STATES: tuple[State, ...] = ("completed", "stopped", "diverged", "failed", "out_of_memory", "running")
 _CURVE_WIDTH = 40  # letters
 
 
-def summary(history: History, *, report: str = "", resume: str = "", encoding: str = "utf-8") -> str:
+def summary(
+    history: History,
+    *,
+    folder: Path | None = None,
+    report: str = "",
+    resume: str = "",
+    encoding: str = "utf-8",
+) -> str:
     """Best config, schedule, metrics, totals; several lines, without a line break at the end.
 
     Args:
         history: of the study.
+        folder: of the study, for rates that were found while training.
         report: where the report lies.
         resume: the command that continues the study, if it can be continued.
         encoding: of the terminal; letters it lacks are not used.
@@ -28,18 +39,23 @@ def summary(history: History, *, report: str = "", resume: str = "", encoding: s
         lines.append(f"no trial has a result ({ended} ended)")
         lines.extend(_failure(history))
     else:
-        state = "" if best.state == "completed" else f", {best.state} after {words.count(best.spent)} steps"
+        state = (
+            ""
+            if best.state == "completed"
+            else f", {best.state} after {words.steps(best.spent, best.kept, best.wall)}"
+        )
         lines.append(f"best: trial {best.spec.trial} of {len(history.trials)}{state}")
         lines.extend(_table(_metrics(history, best)))
         lines.append("config:")
         lines.extend(_table({name: words.value(value) for name, value in best.spec.config.items()}))
-        lines.extend(_schedule(history, best, encoding))
+        lines.extend(_schedule(history, best, folder, encoding))
     if history.finish is not None and history.finish.test:
         lines.append(f"test split, {readings(history)}:")
         lines.extend(_table({name: words.number(value) for name, value in history.finish.test.items()}))
     states = ", ".join(f"{history.count(state)} {state}" for state in _STATES if history.count(state))
     lines.append(f"trials: {states or 'none'}")
-    lines.append(f"spent: {words.count(history.spent)} steps in {words.duration(history.elapsed())}")
+    steps = words.steps(history.spent, history.kept, history.wall)
+    lines.append(f"spent: {steps} in {words.duration(history.elapsed())}")
     lines.extend(f"note: {notice.text}" for notice in history.notices)
     if report:
         lines.append(f"report: {report}")
@@ -62,18 +78,29 @@ def _metrics(history: History, trial: Trial) -> dict[str, str]:
     return {one: words.number(metrics[one]) for one in ordered if one in metrics}
 
 
-def _schedule(history: History, trial: Trial, encoding: str) -> list[str]:
+def _schedule(history: History, trial: Trial, folder: Path | None, encoding: str) -> list[str]:
     spec = trial.spec
     is_default = has_default_schedule(history.study)
-    points = rate_curve(spec.config, spec.horizon, is_default, 4 * _CURVE_WIDTH)
+    points, name = rate_curve(spec.config, spec.horizon, is_default, 4 * _CURVE_WIDTH), ""
+    over = spec.horizon
+    if points:
+        name = schedules.format(_rounded(schedules.table_of(spec.config)))
+    elif is_default and folder is not None:
+        points = followed(folder, spec.trial, spec.config, 4 * _CURVE_WIDTH)
+        rule = str(spec.config.get("rule", "none"))
+        name = str(spec.config.get("schedule", "cosine")) + ("" if rule == "none" else f", rule {rule}")
+        name, over = f"{name} (as followed)", trial.kept
     if not points:
         return []
-    rates = [rate for _, rate in points]
+    steps, rates = [step for step, _ in points], [rate for _, rate in points]
+    # Points where little happened may be far apart.
+    evenly = np.linspace(steps[0], steps[-1], 4 * _CURVE_WIDTH)
+    even: list[float] = np.interp(evenly, steps, rates).tolist()
     return [
-        f"schedule: {schedules.format(_rounded(schedules.table_of(spec.config)))}",
-        f"  {words.sparkline(rates, _CURVE_WIDTH, encoding)}",
+        f"schedule: {name}",
+        f"  {words.sparkline(even, _CURVE_WIDTH, encoding)}",
         f"  rate {words.number(rates[0])} at first, {words.number(max(rates))} at most, "
-        f"{words.number(rates[-1])} at last, over {words.count(spec.horizon)} steps",
+        f"{words.number(rates[-1])} at last, over {words.count(over)} steps",
     ]
 
 

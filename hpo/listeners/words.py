@@ -29,6 +29,16 @@ def count(value: int) -> str:
     return f"{value:,}"
 
 
+def steps(spent: int, kept: int, wall: int) -> str:
+    """What was paid for; then what was kept of it and how many passed one after another, where that differs.
+
+    >>> steps(500, 500, 500), steps(1500, 1000, 1250)
+    ('500 steps', '1,500 steps (1,000 kept, 1,250 wall)')
+    """
+    more = "" if spent == kept == wall else f" ({count(kept)} kept, {count(wall)} wall)"
+    return f"{count(spent)} steps{more}"
+
+
 def duration(seconds: float) -> str:
     """A time in at most two units.
 

@@ -40,8 +40,14 @@ class Finished:
         """The kept steps."""
         kept = self.ended.record.kept if self.ended.record is not None else []
         steps = np.concatenate([np.zeros((0, len(SIGNALS))), *kept]).astype(np.float64)
+        column = {name: steps[:, place] for place, name in enumerate(SIGNALS)}
         return TrialTrace(
-            *(steps[:, SIGNALS.index(name)] for name in ("factor", "loss", "grad_l1", "grad_l2"))
+            column["factor"],
+            column["loss"],
+            column["grad_l1"],
+            column["grad_l2"],
+            column["update_norm"],
+            self.ended.record.first_step if self.ended.record is not None else 0,
         )
 
     def save(self, row: Path | None, trace: Path | None, notes: Mapping[str, object]) -> list[Path]:

@@ -268,7 +268,7 @@ class LanesRunner:
             # this very tick too, as nobody has heard of it.
             for trial in trials:
                 if trial in drive:
-                    drive.stop(trial)
+                    self._keep_trace(drive.stop(trial))
                 self._break(trial, error)
             said = []
         seconds = time.perf_counter() - began

@@ -9,10 +9,12 @@ from dashboards.figures.importance import importance
 from dashboards.figures.parallel import parallel
 from dashboards.figures.progress import progress
 from dashboards.figures.schedules import schedules
+from dashboards.figures.signals import signals
 from dashboards.figures.table import table
 from dashboards.load import fold
 from hpo.events import TrialFinished, TrialReported, TrialStarted
 from tests import events_sample as sample
+from tests import traced_sample as traced
 from trials.spec import Report
 
 
@@ -152,3 +154,55 @@ def test_round_numbers_lie_between_the_ends(low, high):
     assert ticks == sorted(ticks)
     assert all(low * 0.999 <= tick <= high * 1.001 for tick in ticks)
     assert len(ticks) <= 12
+
+
+def lines(figure, words):
+    return [one for one in figure.data if f", {words}<br>" in one.hovertemplate]
+
+
+def test_signals_are_those_of_the_trace_in_few_points(tmp_path):
+    traced.save(tmp_path, 0)
+    drawn = signals(fold(traced.events(sharpness=True), tmp_path))
+    titles = [drawn.layout[f"yaxis{number or ''}"].title.text for number in ["", 2, 3, 4, 5]]
+    assert titles == ["training loss", "learning rate", "gradient norm", "update norm", "sharpness"]
+    for one in drawn.data:
+        assert len(one.x) <= 1000
+    (rate,) = lines(drawn, "rate")
+    assert (rate.x[0], rate.x[-1]) == (0, traced.KEPT - 1)
+    np.testing.assert_allclose(rate.y, 0.3)
+    # The adopted probe is the rate itself; the other is a branch.
+    (branch,) = lines(drawn, "probed rate")
+    assert np.nanmax(branch.y) == pytest.approx(0.1)
+    assert np.nanmax(branch.x) == traced.PROBED - 1
+    (edge,) = lines(drawn, "2 / rate")
+    np.testing.assert_allclose(edge.y, 2 / 0.3)
+    low, high = drawn.layout.yaxis5.range
+    assert low < np.log10(2 / 0.3) < np.log10(12.0) < high
+
+
+def test_signals_need_a_trace_with_a_kept_step(tmp_path):
+    study = fold(traced.events(), tmp_path)
+    assert signals(study) is None
+    traced.save(tmp_path, 0, kept=0)
+    assert signals(study) is None
+    traced.save(tmp_path, 0).write_bytes(b"nonsense")
+    assert signals(study) is None
+
+
+def test_signals_that_are_not_finite_are_gaps(tmp_path):
+    path = traced.save(tmp_path, 0)
+    with np.load(path) as arrays:
+        found = dict(arrays)
+    found["loss"][2000:], found["grad_l1"][:], found["factor"][5] = np.nan, np.inf, 0.0
+    np.savez(path, **found)
+    drawn = signals(fold(traced.events(), tmp_path))
+    assert "NaN" not in drawn.to_json()
+    assert "Infinity" not in drawn.to_json()
+    (loss,) = lines(drawn, "training loss")
+    assert np.isnan(np.asarray(loss.y, dtype=float)).any()
+
+
+def test_the_table_has_three_counters_where_they_differ(study, tmp_path):
+    assert ">kept<" in table(fold(traced.events(), tmp_path))
+    assert ">460<" in table(fold(traced.events(), tmp_path))
+    assert ">kept<" not in table(study)

@@ -7,6 +7,7 @@ from dashboards.load import fold, load
 from hpo.errors import JournalError
 from hpo.events import StudyFinished, TrialFinished, TrialReported, TrialStarted
 from tests import events_sample as sample
+from tests import traced_sample as traced
 from trials.spec import Report
 
 
@@ -113,3 +114,14 @@ def test_no_events_are_a_study_that_has_not_begun(tmp_path):
     assert study.name == tmp_path.name
     assert study.best is None
     assert study.ranked() == []
+
+
+def test_rates_found_while_training_come_from_the_trace(tmp_path):
+    study = fold(traced.events(), tmp_path)
+    trial = study.history.trials[0]
+    assert len(study.rates(trial)[0]) == 0
+    traced.save(tmp_path, 0, first_step=100)
+    steps, rates = study.rates(trial, 60)
+    assert len(steps) <= 60
+    assert (steps[0], steps[-1]) == (100, 100 + traced.KEPT - 1)
+    np.testing.assert_allclose(rates, 0.3)

@@ -11,6 +11,7 @@ from dashboards.report import render, write
 from hpo.errors import JournalError
 from hpo.events import Noticed, StudyFinished, TrialFinished, TrialReported, TrialStarted
 from tests import events_sample as sample
+from tests import traced_sample as traced
 from trials.spec import Report
 
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)> $x$ %{y} \u2028 [b]"
@@ -179,3 +180,13 @@ def test_drawing_loads_no_trainer_and_no_tracker():
     code = f"import dashboards.report, sys; print([name for name in {heavy} if name in sys.modules])"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout == "[]\n"
+
+
+def test_a_study_with_traces_has_its_signals_on_the_page(tmp_path):
+    study = study_of(traced.events(), tmp_path)
+    assert "signals" not in Page(render(study)).figures
+    traced.save(tmp_path, 0)
+    page = Page(text := render(study))
+    assert {"signals", "schedules"} <= set(page.figures)
+    assert "440 kept, 460 of wall time" in page.text
+    assert len(text) < 6e6

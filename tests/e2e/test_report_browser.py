@@ -11,6 +11,7 @@ from dashboards import shapes
 from dashboards.report import write
 from schedules import build
 from tests import events_sample as sample
+from tests import traced_sample as traced
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -108,3 +109,13 @@ def test_a_page_of_schedules_opens_without_a_word_on_the_console(tmp_path):
     page, console = browse(shapes.write(schedules, 500, 0.1, tmp_path / "page.html"), tmp_path)
     assert console == []
     assert 'class="main-svg"' in page
+
+
+def test_signals_are_drawn_without_a_word_on_the_console(tmp_path):
+    sample.journal(tmp_path, traced.events(sharpness=True))
+    traced.save(tmp_path, 0)
+    page, console = browse(write(tmp_path, tmp_path / "report.html"), tmp_path)
+    assert console == []
+    drawn = re.search(r'id="figure-signals"(.*?)</section>', page, re.S)
+    assert drawn
+    assert 'class="main-svg"' in drawn.group(1)

@@ -10,7 +10,10 @@ import pytest
 from hpo import config
 from hpo.cli.list_schedules import arguments
 from schedules import HYPERPARAMETERS, SCHEDULES
+from schedules.hypergradient import RULES
 from schedules.spec import COMMON
+from schedules.tuner_spec import COMMON as COMMON_OF_TUNERS
+from schedules.tuner_spec import TUNER_FAMILIES
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "schedules.md").read_text(encoding="utf-8")
@@ -79,3 +82,36 @@ def test_the_commands_of_the_page_are_commands(command):
         if words[1] == "schedule" and "found.toml" not in words:
             assert command(*words[1:]).code == 0
     assert {tuple(words[:2]) for words in lines} == {("hpo", "schedule"), ("hpo", "export")}
+
+
+@pytest.mark.parametrize("name", [name for name in TUNER_FAMILIES if name != "auto"])
+def test_every_tuner_has_its_arguments_and_their_defaults(name):
+    found = rows(section(f"### `{name}`"))
+    assert list(found) == list(TUNER_FAMILIES[name].arguments)
+    for argument, parameter in inspect.signature(TUNER_FAMILIES[name].make).parameters.items():
+        if argument in found:
+            value = parameter.default
+            word = (
+                f'"{value}"'
+                if isinstance(value, str)
+                else str(value).lower()
+                if value is False
+                else str(value)
+            )
+            assert found[argument].split(" | ")[1] == ("" if value is None else f"`{word}`")
+
+
+def test_the_race_is_told_by_its_other_name():
+    assert TUNER_FAMILIES["auto"].make is TUNER_FAMILIES["race"].make
+    assert "`auto`" in section("### `race`")
+
+
+def test_what_every_tuner_takes_and_every_rule_are_there():
+    assert list(rows(section("### What every tuner takes"))) == list(COMMON_OF_TUNERS)
+    found = rows(section("### Rules"))
+    assert set(RULES) <= set(found)
+    for name, rule in RULES.items():
+        assert rule.meaning in found[name]
+        for default in rule.defaults.values():
+            assert f"`{default}`" in found[name]
+    assert {"rule", "rule_scope", "rule_rate", "rule_bound"} <= set(found)

@@ -20,6 +20,7 @@ from hpo.listeners.rates import has_default_schedule, rate_curve
 from hpo.listeners.summary import summary
 from hpo.objective import Objective
 from tests import events_sample as sample
+from tests import traced_sample as traced
 from trials.spec import Report
 
 
@@ -277,3 +278,16 @@ def test_a_tell_costs_little():
     for event in events:
         console.tell(event)
     assert (time.perf_counter() - began) / len(events) < 2e-3
+
+
+def test_three_counters_are_told_where_they_differ(tmp_path):
+    sample.journal(tmp_path, traced.events())
+    traced.save(tmp_path, 0)
+    told = show("plain", traced.events(), Terminal()).getvalue()
+    assert "val_loss=0.5 after 500 steps (440 kept, 460 wall)" in told
+    history = History(Objective(), traced.events())
+    text = summary(history, folder=tmp_path)
+    assert "spent: 500 steps (440 kept, 460 wall) in" in text
+    assert "schedule: race(k=2) (as followed)" in text
+    assert "over 440 steps" in text
+    assert "kept" not in summary(History(Objective(), sample.events(8)))
