@@ -1,6 +1,7 @@
 """Curves as files of comma-separated values, columns step, lr and loss, and as traces of trials."""
 
 import csv
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -59,8 +60,8 @@ def trial_curve(folder: Path, trial: Trial) -> Curve:
     """
     number = trial.spec.trial
     trace = load_trace(folder, number)
-    lr = trial.spec.config.get("lr")
-    if not isinstance(lr, (int, float)) or isinstance(lr, bool):
+    lr = trial.spec.config.get("lr", trace.lr)
+    if not isinstance(lr, (int, float)) or isinstance(lr, bool) or not math.isfinite(lr):
         raise UsageError(
             f"trial {number} of study {folder.name!r} has no lr in its config: no rates can be told"
         )
