@@ -37,10 +37,10 @@ class Record:
     """The kept steps of a trial, in order, and the probes on the way."""
 
     first_step: int = 0
-    lr: float = math.nan  # that factors multiply, as the trial began
-    optimizer: str = ""
     kept: list[Signals] = field(default_factory=list[Signals])
     tried: list[Tried] = field(default_factory=list[Tried])
+    lr: float = math.nan  # that factors multiply, as the trial began
+    optimizer: str = ""
 
     def save(self, path: Path, facts: Iterable[Mapping[str, Any]] = ()) -> None:
         """Write atomically: whoever looks sees the whole file or none.
