@@ -33,6 +33,7 @@ class Search:
     facts: list[Fact]
     factor: float = 1.0  # of the rate where things stand
     val_loss: float = math.nan  # likewise
+    signal: str = "training"  # that the last candidates were forecast from
     returned: int = 0  # probed steps that were adopted
     prior: Mean | None = None
 
@@ -55,8 +56,9 @@ class Search:
                 adopt, steps, schedule = best.number, stage.steps - stage.probe_steps, constant(best.factor)
                 self.returned += stage.probe_steps
             trace = yield from self._keep(schedule, steps, best.others, adopt)
-            came = np.asarray(trace.losses[-_LAST:], np.float64)
-            row["regret"] = float(row["forecast"]) - float(came.mean())
+            came = float(np.asarray(trace.losses[-_LAST:], np.float64).mean())
+            # A forecast is of what it was made from.
+            row["regret"] = float(row["forecast"]) - (self.val_loss if self.signal == "validation" else came)
             centre, self.factor, number = best.place, best.factor, number + 1
         if (left := min(length - self.spending.kept, self.spending.left)) > 0:
             fall = linear(left) if division.anneal_fraction else constant()
@@ -114,6 +116,7 @@ class Search:
         signal = made.signal
         if signal == "switching":
             signal = "validation" if self.division.is_at_its_longest(number) else "training"
+        self.signal = signal
         probing = Probing(made, stage, signal, self.factor, self.val_loss, self.spending)
         candidates: list[Candidate] = []
         surrogate: Surrogate | None = None
