@@ -38,7 +38,8 @@ def test_the_commands_of_the_readme_work(tmp_path):
         )
         assert done.returncode == 0, f"{line}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
         ran.append(words[:2])
-    assert ran == [["hpo", "init"], ["hpo", "search"], ["hpo", "search"]]
+    wanted = ["init", "search", "search", "train", "schedule"]
+    assert ran == [["hpo", command] for command in wanted]
     assert (tmp_path / "studies" / "moons" / "report.html").is_file()
     assert (tmp_path / "studies" / "my_module-objective" / "report.html").is_file()
 
