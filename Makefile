@@ -17,7 +17,7 @@ help:
 	@echo "make check    lint, format and types"
 	@echo "make format   format the code and mend what the linter can"
 	@echo "make pictures draw the pictures of docs/schedules.md again"
-	@echo "make bench    set up the peers too, and measure against them (half an hour)"
+	@echo "make bench    set up the peers too, and measure against them (an hour)"
 	@echo "make clean    remove the environment and caches; studies stay"
 
 setup: $(READY)

@@ -155,11 +155,7 @@ class StudyConfig:
 
     def listens(self) -> bool:
         """Whether trials may find their learning rate while they are trained."""
-        domain = self.space.domains.get("schedule")
-        chosen = (
-            domain.choices if isinstance(domain, Choice) else [self.space.fixed.get("schedule", "cosine")]
-        )
-        return self.kind == "task" and any(is_tuner({"schedule": name}) for name in chosen)
+        return self.kind == "task" and any(is_tuner({"schedule": name}) for name in _schedules(self.space))
 
     def examples(self) -> list[dict[str, Value]]:
         """A few configs that together take every choice, to try the task on."""
@@ -337,22 +333,20 @@ def build(
     return config
 
 
+def _schedules(space: Space) -> Sequence[Value]:
+    """What a config of the space may name as its schedule."""
+    domain = space.domains.get("schedule")
+    return domain.choices if isinstance(domain, Choice) else [space.fixed.get("schedule", "cosine")]
+
+
 def _check_schedules(space: Space, where: str, steps: int, horizon: int) -> None:
     """Every schedule the space can choose must be known, and its shape hyperparameters must fit."""
-    domain = space.domains.get("schedule")
-    if isinstance(domain, Choice):
-        names: Sequence[Value] = domain.choices
-    elif domain is not None:
+    if not isinstance(space.domains.get("schedule"), Choice | None):
         raise UsageError(f"{where} [space] schedule: must be a name or a choice of names")
-    else:
-        names = [space.fixed.get("schedule", "cosine")]
     try:
-        for name in names:
+        for name in _schedules(space):
             if tuner_from_config({"schedule": name}, horizon, steps) is None:
                 schedule_spec.from_config({"schedule": name}, 100)
-        for name in (*space.domains, *space.fixed):
-            if name in schedule_spec.HYPERPARAMETERS and name != "schedule":
-                schedule_spec.check_name(name)
     except ValueError as error:
         raise UsageError(f"{where} [space]: {error}") from error
 

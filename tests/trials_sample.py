@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from schedules.types import Keep, Probe, Trace
 from trials.compiling import Compiler
 from trials.drive import Drive, Ended
 from trials.lanes import Lanes
@@ -205,3 +206,20 @@ def lanes_of(
 
 
 ALL_TASKS = tuple(TASKS)
+
+
+class Script:
+    """A tuner that asks for these wishes in turn and remembers what it is told."""
+
+    def __init__(self, *wishes: Keep | Probe) -> None:
+        self.wishes = wishes
+        self.told: list[list[Trace]] = []
+
+    def ask(self) -> Keep | Probe | None:
+        return self.wishes[len(self.told)] if len(self.told) < len(self.wishes) else None
+
+    def tell(self, traces: Sequence[Trace]) -> None:
+        self.told.append(list(traces))
+
+    def facts(self) -> list[dict[str, int]]:
+        return [{"told": len(self.told)}]

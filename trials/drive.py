@@ -381,8 +381,10 @@ class Drive:
         try:
             self._compare(asking)
         except TunerError as error:
-            return [*said, *(self._end(course.spec.trial, "failed", str(error)) for course in due)]
-        for course in due:
+            # Those that asked, and no other.
+            trials = dict.fromkeys(self._owners[one.lane] for one in asking)
+            said.extend(self._end(trial, "failed", str(error)) for trial in trials)
+        for course in [one for one in due if one.spec.trial in self._courses]:
             ended = self._report_rungs(course, metrics.get(course.spec.trial, {}))
             said.extend(ended)
             if course.spec.trial not in self._courses:

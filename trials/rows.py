@@ -171,7 +171,8 @@ class Row:
             with safe_open(path, framework="pt") as file:
                 facts = json.loads((file.metadata() or {})["row"])
                 weights, buffers, state = (file.get_tensor(name) for name in ("weights", "buffers", "state"))
-                memory = file.get_tensor("memory") if "memory" in file.keys() else _nothing()  # noqa: SIM118
+                names = set(file.keys())
+                memory = file.get_tensor("memory") if "memory" in names else _nothing()
             return cls(weights, buffers, state, **facts, memory=memory)
         except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
             raise ValueError(f"{path} is not a saved row: {error}") from error

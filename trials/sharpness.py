@@ -3,9 +3,9 @@
 Gradient descent with a rate above 2 / sharpness is unstable on the quadratic that the loss is nearby (J.
 Cohen et al., "Gradient Descent on Neural Networks Typically Occurs at the Edge of Stability", ICLR 2021).
 
-By Lanczos iteration with Hessian-vector products, which finds what power iteration finds in far fewer of
-them, and the largest eigenvalue rather than the one of largest size. A product is the gradient of a gradient:
-each lane's loss depends on its own row alone, so one backward pass serves all lanes.
+By Lanczos iteration with Hessian-vector products, which finds the largest eigenvalue rather than the one of
+largest size. A product is the gradient of a gradient: each lane's loss depends on its own row alone, so one
+backward pass serves all lanes.
 """
 
 from collections.abc import Callable

@@ -168,6 +168,7 @@ def _in_words(target: Target) -> Generator[None]:
         yield
     except UsageError:
         raise
+    # The user's own code runs here: whatever it raises is told as one line with its place.
     except Exception as error:
         if is_out_of_memory(error):
             reason = str(error) or type(error).__name__

@@ -1,7 +1,7 @@
 """Obeying tuners: rungs, probes, position and price."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -12,25 +12,24 @@ from hypothesis import strategies as st
 from schedules import constant, cosine, linear, open_loop
 from schedules.types import Keep, Probe, Segment
 from tests.strategies import Race, law
-from tests.trials_sample import CPU, SMALL, Line, alone, close, finish, lanes_of, reports_agree, same, spec
+from tests.trials_sample import (
+    CPU,
+    SMALL,
+    Line,
+    Script,
+    alone,
+    close,
+    finish,
+    lanes_of,
+    reports_agree,
+    same,
+    spec,
+)
 from trials.drive import Drive, Ended
 from trials.spec import Report, TrialSpec
 from trials.train import train
 
 CONFIG = {**SMALL["tabular"], "lr": 0.01, "dropout": 0.2}
-
-
-class Script:
-    """Asks for these wishes in turn and remembers what it is told."""
-
-    def __init__(self, *wishes: Keep | Probe) -> None:
-        self.wishes, self.told = wishes, []
-
-    def ask(self):
-        return self.wishes[len(self.told)] if len(self.told) < len(self.wishes) else None
-
-    def tell(self, traces: Sequence) -> None:
-        self.told.append(list(traces))
 
 
 def keep(steps: int, factor: float | Callable = 1.0, evals: int = 0, adopt: int | None = None) -> Keep:

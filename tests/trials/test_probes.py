@@ -8,26 +8,13 @@ from hypothesis import strategies as st
 
 from schedules import Keep, Probe, Segment, TunerError, constant, linear
 from tests.strategies import law
-from tests.trials_sample import SMALL, close, finish, lanes_of, reports_agree, spec
+from tests.trials_sample import CPU, SMALL, Line, Script, close, finish, lanes_of, reports_agree, spec
 from trials.drive import Drive
+from trials.lanes import Lanes
+from trials.recipe import recipe
+from trials.train import build, load_splits
 
 CONFIG = {**SMALL["tabular"], "lr": 0.01, "dropout": 0.2}
-
-
-class Script:
-    """Asks for these wishes in turn and remembers what it is told."""
-
-    def __init__(self, *wishes: Keep | Probe) -> None:
-        self.wishes, self.told = wishes, []
-
-    def ask(self):
-        return self.wishes[len(self.told)] if len(self.told) < len(self.wishes) else None
-
-    def tell(self, traces):
-        self.told.append(list(traces))
-
-    def facts(self):
-        return [{"told": len(self.told)}]
 
 
 def segment(steps, factor=1.0, **words):
@@ -186,3 +173,24 @@ def test_a_diverged_probe_is_a_bad_candidate_and_nothing_more():
     assert np.isfinite(reports[-1].metrics["val_loss"])
     assert end.outcome == "completed"
     assert torch.isfinite(end.row.weights).all()
+
+
+class Nameless(Line):
+    """A task whose metrics have no loss."""
+
+    def metrics(self, model, batch):
+        return {"error": super().metrics(model, batch)["loss"]}
+
+
+def test_a_task_without_a_loss_fails_those_that_compare_by_it_and_no_other():
+    nameless = Nameless()
+    config = {"lr": 0.01, "batch_size": 8, "weight_decay": 0.0}
+    make = {0: lambda: Script(Keep(segment(4, evals=1))), 1: lambda: Script(Keep(segment(20)))}
+    program = build(nameless, load_splits(nameless, 0, CPU), recipe(nameless, config), CPU)
+    drive = Drive(Lanes(program, 2), 4, lambda one, _: make[one.trial]())
+    for trial in (0, 1):
+        drive.admit(spec(config, trial, budget=20, rungs=(4,)))
+    reports, ends = finish(drive)
+    assert ends[0].outcome == "failed"
+    assert "Task.metrics does not return; it returns error" in ends[0].reason
+    assert (ends[1].outcome, len(reports[1])) == ("completed", 2)
