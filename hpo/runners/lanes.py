@@ -122,7 +122,8 @@ class LanesRunner:
         program = build(task, splits, recipe(task, configs[0]), self.device, notice=lambda line: None)
         may_compile = self.target.compile != "never"
         self._lanes = lanes_for(program, configs[0], self.target.most_lanes, may_compile)
-        self._notice("capacity", f"{self._lanes} lanes for each worker, measured on {self.device}")
+        lanes = f"{self._lanes} lane{'' if self._lanes == 1 else 's'}"
+        self._notice("capacity", f"{lanes} for each worker, measured on {self.device}")
 
     def resize(self, lanes: int) -> None:
         """Have so many lanes, as another worker measured them; before the first trial."""

@@ -23,6 +23,7 @@ from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import Any, Literal, Protocol
 
+from hpo.collecting import uncollected
 from hpo.errors import HpoError
 from hpo.runners.base import Runner, Target, Word
 
@@ -113,14 +114,12 @@ def _end_with_the_search(status: int, numbers: dict[int, int]) -> None:
 
 
 def _nursery() -> None:
-    # Importing makes hundreds of thousands of objects and no garbage: looking for it is a tenth of the time.
-    gc.disable()
     request = json.loads(sys.stdin.readline())
     target = Target(**request["target"])
-    loaded = importlib.import_module(f"hpo.runners.{request['kind']}").preload(target, request["memory"])
+    with uncollected():
+        loaded = importlib.import_module(f"hpo.runners.{request['kind']}").preload(target, request["memory"])
     # Never looked at again, so that workers go on sharing the pages.
     gc.freeze()
-    gc.enable()
     descriptors: list[int] = request["descriptors"]
     status: int = request["status"]
     numbers: dict[int, int] = {}  # process, and group of processes -> worker

@@ -144,6 +144,27 @@ class Ours:
         synchronize(self.device)
         return time.perf_counter() - began
 
+    def compiled_later(self) -> int:
+        """Packages taken into use or built after the first tick, over four refills and a rate that falls."""
+        folder = self.folder
+        assert folder is not None
+
+        def packages() -> int:
+            return self.compiler.loaded + len(list(folder.glob("*.pt2")))
+
+        self.run(TICK)
+        before = packages()
+        for trial in range(min(4, self.lanes_count)):
+            spec = self.lanes._specs[trial]
+            self.lanes.retire(trial)
+            self.lanes_count -= 1
+            if self.lanes_count:
+                self.run(2 * TICK)
+            self.lanes.admit(spec)
+            self.lanes_count += 1
+            self.run(2 * TICK)
+        return packages() - before
+
 
 @dataclass
 class Loop:
