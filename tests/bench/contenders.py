@@ -20,6 +20,7 @@ from trials.devices import synchronize
 from trials.lanes import Lanes
 from trials.models.convnet import ConvNet
 from trials.models.mlp import MLP
+from trials.models.resnet import ResNet
 from trials.models.transformer import Transformer
 from trials.noise import Dropout
 from trials.program import Program
@@ -59,9 +60,7 @@ class Made:
         if self.kind == "convnet":
             return ConvNet(1, 8, 10, width=16)
         if self.kind == "resnet":
-            from trials.models.resnet import resnet18
-
-            return resnet18(classes=10)
+            return ResNet(3, 10)
         if self.kind == "transformer":
             return Transformer(96, 64, width=64, depth=2, heads=4, dropout="dropout")
         return Transformer(4096, 256, width=768, depth=12, heads=12)

@@ -185,12 +185,16 @@ def main() -> None:
             "recompilations": lambda: recompilations(device, folder),
             "kernels": lambda: kernels(device),
         }
+        # Each as it comes: what fails later takes nothing of it along.
         for part in options.only:
             lines += parts[part]()
-    text = "\n".join(lines) + "\n"
-    sys.stdout.write(text)
-    if options.out:
-        options.out.write_text(text)
+            text = "\n".join(lines) + "\n"
+            sys.stdout.write(text)
+            sys.stdout.flush()
+            if options.out:
+                with options.out.open("a") as file:
+                    file.write(text)
+            lines = []
 
 
 if __name__ == "__main__":
