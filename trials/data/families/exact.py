@@ -1,7 +1,7 @@
 """Filters whose sums are exact, so that no order of summation, thread or vector width changes a digit.
 
-Numbers are put on a grid of multiples of 2**-16. Products of two such numbers, and sums of fewer than 2**20
-products of numbers near 1, need no more than the 53 bits of a double: adding them up rounds nothing.
+Numbers are put on a grid of multiples of 2**-20. Products of two such numbers, and sums of up to 2**13
+products of numbers up to 1, need no more than the 53 bits of a double: adding them up rounds nothing.
 """
 
 import math
@@ -10,11 +10,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-_STEPS = 2.0**16
+_STEPS = 2.0**20
 
 
 def on_grid(values: Tensor) -> Tensor:
-    """Float64, the nearest multiples of 2**-16."""
+    """Float64, the nearest multiples of 2**-20."""
     return (values.to(torch.float64) * _STEPS).round() * (1 / _STEPS)
 
 
@@ -35,7 +35,10 @@ def offsets(size: int, device: torch.device) -> Tensor:
 
 
 def _normalised(weights: Tensor) -> Tensor:
-    return weights / weights.sum(-1, keepdim=True)
+    """(…, size, size) on the grid, each row's sum exactly 1: a plain image stays plain."""
+    found = on_grid(weights / weights.sum(-1, keepdim=True))
+    found.diagonal(dim1=-2, dim2=-1).add_(1.0 - found.sum(-1))
+    return found
 
 
 def gaussian(sigma: Tensor, size: int) -> Tensor:

@@ -53,12 +53,11 @@ class _Cells:
         best: Tensor | None = None
         chosen: Tensor | None = None
         for around in self.around:
-            distance = torch.zeros_like(points[0][:, around])
+            distance: Tensor | None = None if penalty is None else penalty.index_select(1, around)
             for point, pixel in zip(points, pixels, strict=True):
-                away = point[:, around] - pixel
-                distance = distance + away * away
-            if penalty is not None:
-                distance = distance + penalty[:, around]
+                away = (point.index_select(1, around) - pixel).square_()
+                distance = away if distance is None else distance.add_(away)
+            assert distance is not None
             if best is None or chosen is None:
                 best, chosen = distance, around.expand(len(distance), -1)
             else:
