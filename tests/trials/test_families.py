@@ -10,7 +10,7 @@ from scipy import ndimage, stats
 from skimage import color, exposure, feature, filters, morphology, transform
 
 from trials.data.families.artistic import posterised
-from trials.data.families.base import Draws
+from trials.data.families.base import Draws, chosen, mix_
 from trials.data.families.blur import _medians
 from trials.data.families.color import hue_saturation_value, red_green_blue
 from trials.data.families.compression import compressed
@@ -24,6 +24,7 @@ from trials.data.families.morphology import dilated, eroded
 from trials.data.families.sampling import affine, background, framed, moved
 from trials.data.families.segmentation import region_means
 from trials.data.families.table import FAMILIES
+from trials.noise import mix
 
 NUMBERS = torch.arange(4096)
 
@@ -352,3 +353,18 @@ def test_truncation_keeps_a_piece_as_it_was():
         for piece, whole in zip(strings(found), strings(text), strict=True):
             assert piece in whole
             assert 0.25 * len(whole) < len(piece) < 0.65 * len(whole)
+
+
+def test_mixing_in_32_bits_is_mixing():
+    values = torch.cat(
+        [torch.arange(1 << 12), torch.arange((1 << 32) - (1 << 12), 1 << 32), NUMBERS * 1048573]
+    )
+    narrow = torch.where(values >= 2**31, values - 2**32, values).to(torch.int32)
+    for length in (1, 7, len(values)):  # also what is left over of a vector's width
+        assert torch.equal(mix_(narrow[:length].clone()).to(torch.int64) & 0xFFFFFFFF, mix(values[:length]))
+
+
+def test_a_choice_by_mask_is_exact():
+    one, other = torch.randn(2, 999, generator=torch.Generator().manual_seed(0))
+    mask = one > 0.3
+    assert torch.equal(chosen(mask, one, other), torch.where(mask, one, other))

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from trials.data.families.base import Draws, Operation, blend, each, side, unit
+from trials.data.families.base import Draws, Operation, blend, chosen, each, side, unit
 from trials.data.families.color import luminance
 from trials.data.families.sampling import neighbours, places
 
@@ -82,7 +82,7 @@ def _least_varied(images: Tensor, reach: int) -> Tensor:
             if best is None:
                 best, found = spread, mean
             else:
-                found = torch.where(spread < best, mean, found)
+                found = chosen(spread < best, mean, found)
                 best = torch.minimum(spread, best)
     return unit(found)
 
@@ -151,7 +151,7 @@ def _brush(images: Tensor, draws: Draws) -> Tensor:
         dark = torch.minimum(torch.minimum(views[one], views[other]), images)
         # Thin bright lines are gone where only the darkest is kept.
         stroke = torch.where(each(phase[:, 2] < 0.6), bright, blend(images, dark, 0.6))
-        found = torch.where(way == number, stroke, found)
+        found = chosen(way == number, stroke, found)
     return unit(posterised(found, 3 + draws.choice(3)))
 
 

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trials.data.families.base import Draws, Operation, blend, each, side, unit
+from trials.data.families.base import Draws, Operation, blend, chosen, each, side, unit
 from trials.data.families.color import luminance
 from trials.data.families.convolutional import weighed
 from trials.data.families.equalisation import otsu
@@ -52,13 +52,13 @@ def canny(
     # Between the two neighbours that the slope runs past, by how near it comes to either.
     lean = torch.minimum(steep, flat) / torch.maximum(steep, flat).clamp(min=1e-12)
     before = blend(
-        torch.where(is_flat, views[3], views[1]),
-        torch.where(is_falling, views[0], torch.where(is_flat, views[6], views[2])),
+        chosen(is_flat, views[3], views[1]),
+        chosen(is_falling, views[0], chosen(is_flat, views[6], views[2])),
         lean,
     )
     after = blend(
-        torch.where(is_flat, views[5], views[7]),
-        torch.where(is_falling, views[8], torch.where(is_flat, views[2], views[6])),
+        chosen(is_flat, views[5], views[7]),
+        chosen(is_falling, views[8], chosen(is_flat, views[2], views[6])),
         lean,
     )
     # One of two equal neighbours is enough.
