@@ -91,17 +91,26 @@ def package_name(program: "Program", width: int) -> str:
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:32]
 
 
-def compile_package(graph: torch.fx.GraphModule, arguments: tuple[Any, ...], path: Path) -> None:
+def compile_package(
+    graph: torch.fx.GraphModule, arguments: tuple[Any, ...], path: Path, device: torch.device
+) -> None:
     """Compile a traced step ahead of time; the package appears whole or not at all."""
-    from torch._inductor import aoti_compile_and_package
     from torch._inductor import config as inductor
 
     partial = path.with_name(f"{path.stem}.{os.getpid()}.pt2")
     try:
         with torch.no_grad(), inductor.patch(_SETTINGS), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            exported = torch.export.export(graph, arguments)
-            aoti_compile_and_package(exported, package_path=str(partial))
+            if device.type == "cuda":
+                from torch._inductor import standalone_compile
+
+                # Python launches its kernels. That costs nothing where a tick is replayed as a device graph.
+                standalone_compile(graph, list(arguments)).save(path=str(partial), format="binary")
+            else:
+                from torch._inductor import aoti_compile_and_package
+
+                exported = torch.export.export(graph, arguments)
+                aoti_compile_and_package(exported, package_path=str(partial))
         _sum_of(path).write_text(hashlib.sha256(partial.read_bytes()).hexdigest())
         partial.replace(path)
     finally:
@@ -122,10 +131,19 @@ def _is_whole(path: Path) -> bool:
 
 def load_package(path: Path, device: torch.device) -> "Step":
     """The compiled step in a package: same arguments and effect as `Program.step`."""
+    if device.type == "cuda":
+        from torch._inductor import CompiledArtifact
+
+        # Packages of machine code end the process when torch 2.11 loads them on such a device.
+        artifact = CompiledArtifact.load(path=str(path), format="binary")
+
+        def call(*arguments: torch.Tensor) -> torch.Tensor:
+            return artifact(*arguments)[0]
+
+        return call
     try:
         # The public loader first imports the whole compiler, 1 s, to run what is already machine code.
-        number = (device.index or 0) if device.type == "cuda" else -1
-        loader = torch._C._aoti.AOTIModelPackageLoader(str(path), "model", False, 1, number)  # pyright: ignore
+        loader = torch._C._aoti.AOTIModelPackageLoader(str(path), "model", False, 1, -1)  # pyright: ignore
         run = loader.boxed_run
     except AttributeError:
         from torch._inductor import aoti_load_package
@@ -335,6 +353,7 @@ class Compiler:
             "record": str(self._record(program, plan.width)),
             "width": plan.width,
             "device": str(program.device),
+            "convolutions": program.convolution.told(),
             "parent": os.getpid(),
         }
         # Not a pipe: nobody reads before the end.
@@ -425,6 +444,7 @@ def _main() -> None:
     splits = load_splits(task, request["split_seed"], device)
     structure = tuple((name, value) for name, value in request["structure"])
     program = Program(task, splits, structure, tuple(request["float_names"]), device)
+    program.convolution.hear(request["convolutions"])
     path = folder / f"{package_name(program, width)}.pt2"
     began = time.monotonic()
     lock = path.with_suffix(".lock")
@@ -434,7 +454,7 @@ def _main() -> None:
 
         fcntl.flock(file, fcntl.LOCK_EX)
         if not path.exists():
-            compile_package(program.traced(width), example_arguments(program, width), path)
+            compile_package(program.traced(width), example_arguments(program, width), path, device)
             cost = folder / f"cost.{os.getpid()}"
             cost.write_text(json.dumps({"seconds": time.monotonic() - began}))
             cost.replace(folder / "cost.json")

@@ -6,6 +6,8 @@
   of the first lane alone, so that the others would train their padding.
 - Fused attention on a CPU has no batched form: `vmap` would call it lane by lane.
 - Group normalisation refuses images that lie channels last in memory.
+- Batch normalisation on a CUDA device asks how images lie in memory, which a mapped tensor cannot say, and
+  has no mapped backward form for bfloat16 images with statistics in float32.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -92,12 +94,43 @@ def _group_norm(draw: Draw, input: Tensor, *rest: Any, **named: Any) -> Tensor:
     return F.group_norm(input.contiguous(), *rest, **named)
 
 
+def _batch_norm(
+    draw: Draw,
+    input: Tensor,  # (B, C, …)
+    running_mean: Tensor | None,  # (C,), changed in place while training, as is the next
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    if input.device.type == "cpu" and input.dtype == torch.float32:
+        return NotImplemented
+    values = input.to(torch.float32)
+    if training or running_mean is None or running_var is None:
+        over = [0, *range(2, input.dim())]
+        variance, mean = torch.var_mean(values, over, correction=0)
+        if running_mean is not None and running_var is not None:
+            count = values.numel() // values.shape[1]
+            unbiased = variance.detach() * (count / max(1, count - 1))
+            running_mean.mul_(1 - momentum).add_(momentum * mean.detach())
+            running_var.mul_(1 - momentum).add_(momentum * unbiased)
+    else:
+        mean, variance = running_mean, running_var
+    scale = torch.rsqrt(variance + eps)
+    shape = (1, -1, *[1] * (input.dim() - 2))
+    found = (values - mean.view(shape)) * (scale if weight is None else scale * weight).view(shape)
+    return (found if bias is None else found + bias.view(shape)).to(input.dtype)
+
+
 _REPLACED: dict[Any, Callable[..., Tensor]] = {
     F.dropout: _dropout,
     torch.dropout: _dropout,
     F.embedding: _embedding,
     F.scaled_dot_product_attention: _attention,
     F.group_norm: _group_norm,
+    F.batch_norm: _batch_norm,
 }
 
 

@@ -103,7 +103,7 @@ class Program:
         self._train_functions, self._eval_functions = Functions(), Functions()
         self._update = dispatch.update(self.optimizer, self.device)
         self._signals = dispatch.signals(self.device)
-        self._convolution = FasterConvolution(self.device)
+        self.convolution = FasterConvolution(self.device)
         rule = RULES.get(str(values["rule"]))
         self.read = {*DEFAULTS, CLIP, *self.optimizer.defaults, *(rule.defaults if rule else ())}
         self.read.update(name for name in self.float_names if name.startswith(RATIO))
@@ -202,11 +202,11 @@ class Program:
                     torch.autocast(self.device.type, dtype=torch.bfloat16, cache_enabled=False)
                 )
             if self.device.type == "cuda":
-                self._convolution.lanes = lanes
-                stack.enter_context(self._convolution)
+                self.convolution.lanes = lanes
+                stack.enter_context(self.convolution)
             yield
-        if self._convolution.unseen and not torch.cuda.is_current_stream_capturing():
-            self._convolution.settle()
+        if self.convolution.unseen and not torch.cuda.is_current_stream_capturing():
+            self.convolution.settle()
 
     def _loss_of(
         self,

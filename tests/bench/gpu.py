@@ -1,14 +1,17 @@
 """Lanes on a CUDA device against one trial at a time, and the kernels against what torch.compile makes.
 
-    python -m tests.bench.gpu [--runs 5] [--only speeds large memory recompilations kernels] [--out FILE]
+    python -m tests.bench.gpu [--runs 5] [--only speeds large memory recompilations kernels]
+                              [--models mlp convnet transformer resnet gpt] [--cache FOLDER] [--out FILE]
 
-Imports only `trials` and `schedules`; torch 2.11 or later and its triton are all it needs.
+Compiling takes minutes; with `--cache` a second run finds what the first has compiled. Imports only `trials`
+and `schedules`; torch 2.11 or later and its triton are all it needs.
 """
 
 import argparse
 import statistics
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -54,21 +57,23 @@ def made(case: Case, lanes: int, device: torch.device, mode: str, folder: Path) 
     return ours
 
 
-def speeds(runs: int, device: torch.device, folder: Path) -> list[str]:
+def speeds(
+    small: Sequence[Case], counts: Sequence[int], runs: int, device: torch.device, folder: Path
+) -> list[str]:
     """Trials an hour at the best number of lanes against one compiled trial at a time."""
     lines = ["", "**Milliseconds a trial-step; lanes run as a device graph**", ""]
     lines += [
         row("model", "contender", "milliseconds", "times faster than the loop", "aim"),
         row(*["---"] * 5),
     ]
-    for case in SMALL:
+    for case in small:
         contenders: dict[str, tuple[Loop | Ours, int]] = {
             "loop, torch.compile": (Loop(case, device, True), 1)
         }
-        for lanes in LANES:
+        for lanes in counts:
             if ours := made(case, lanes, device, "never", folder):
                 contenders[f"{lanes} lanes"] = (ours, lanes)
-        first = timed(contenders, runs)
+        first = timed(contenders, 2)
         best = min(first, key=lambda name: statistics.median(first[name]))
         # Compiling takes a minute for each number of lanes: only for one, and where lanes were best.
         for lanes in sorted({1, contenders[best][1]}):
@@ -82,11 +87,11 @@ def speeds(runs: int, device: torch.device, folder: Path) -> list[str]:
     return lines
 
 
-def large(runs: int, device: torch.device, folder: Path) -> list[str]:
+def large(cases: Sequence[Case], runs: int, device: torch.device, folder: Path) -> list[str]:
     """One large trial, one lane, against the loop."""
     lines = ["", "**One large trial: milliseconds a step**", ""]
     lines += [row("model", "loop, torch.compile", "one lane", "ratio", "aim"), row(*["---"] * 5)]
-    for case in LARGE:
+    for case in cases:
         loop, ours = Loop(case, device, True), Ours(case, 1, device, "always", folder)
         loop.run(30)
         ours.run(30)
@@ -99,11 +104,11 @@ def large(runs: int, device: torch.device, folder: Path) -> list[str]:
     return lines
 
 
-def memory(device: torch.device) -> list[str]:
+def memory(small: Sequence[Case], device: torch.device) -> list[str]:
     """Megabytes that a lane takes, against the estimate."""
     lines = ["", "**Megabytes a lane, eager step**", ""]
     lines += [row("model", "measured", "estimated", "estimated / measured", "aim"), row(*["---"] * 5)]
-    for case in SMALL:
+    for case in small:
         peaks: dict[int, int] = {}
         for lanes in (8, 72):
             torch.cuda.empty_cache()
@@ -126,10 +131,10 @@ def memory(device: torch.device) -> list[str]:
     return lines
 
 
-def recompilations(device: torch.device, folder: Path) -> list[str]:
+def recompilations(small: Sequence[Case], device: torch.device, folder: Path) -> list[str]:
     """Packages taken into use or built after the first tick, one lane, over refills and a rate that falls."""
     lines = ["", "**Compiled after the first tick**", "", row("model", "count", "aim"), row(*["---"] * 3)]
-    made = {case.model: Ours(case, 1, device, "always", folder) for case in SMALL}
+    made = {case.model: Ours(case, 1, device, "always", folder) for case in small}
     return [*lines, *(row(model, ours.compiled_later(), 0) for model, ours in made.items())]
 
 
@@ -170,6 +175,9 @@ def main() -> None:
     parser.add_argument(
         "--only", nargs="+", default=["speeds", "large", "memory", "recompilations", "kernels"]
     )
+    parser.add_argument("--models", nargs="+", default=[case.model for case in (*SMALL, *LARGE)])
+    parser.add_argument("--lanes", nargs="+", type=int, default=list(LANES))
+    parser.add_argument("--cache", type=Path, help="folder that compiled steps are kept in")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     if not torch.cuda.is_available():
@@ -177,12 +185,13 @@ def main() -> None:
     device = torch.device("cuda", torch.cuda.current_device())
     lines = [describe(device), f"Medians of {options.runs} runs (least-most), contenders in turn."]
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+        folder = options.cache or Path(name)
+        small, big = ([case for case in cases if case.model in options.models] for cases in (SMALL, LARGE))
         parts = {
-            "speeds": lambda: speeds(options.runs, device, folder),
-            "large": lambda: large(options.runs, device, folder),
-            "memory": lambda: memory(device),
-            "recompilations": lambda: recompilations(device, folder),
+            "speeds": lambda: speeds(small, options.lanes, options.runs, device, folder),
+            "large": lambda: large(big, options.runs, device, folder),
+            "memory": lambda: memory(small, device),
+            "recompilations": lambda: recompilations(small, device, folder),
             "kernels": lambda: kernels(device),
         }
         # Each as it comes: what fails later takes nothing of it along.

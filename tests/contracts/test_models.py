@@ -139,5 +139,5 @@ def test_the_traced_step_says_the_same(name):
 def test_the_compiled_step_says_the_same(name, tmp_path):
     program = built(name)
     path = tmp_path / "step.pt2"
-    compile_package(program.traced(4), example_arguments(program, 4), path)
+    compile_package(program.traced(4), example_arguments(program, 4), path, CPU)
     ran_the_same(ran(program, load_package(path, CPU)), ran(program, program.step))

@@ -248,3 +248,29 @@ def test_a_step_that_fails_leaves_the_question_open():
 def test_a_draw_of_torchs_own_generator_is_left_to_be_refused():
     with pytest.raises(RuntimeError, match="randomness"), InLanes(uniform):
         vmap(lambda x: torch.rand_like(x))(torch.ones(3))
+
+
+# -- batch normalisation ------------------------------------------------------------------------------------
+
+
+def test_batch_normalisation_of_bfloat16_images_is_done_in_float32_and_rounded_once():
+    images = random(3, 4, 2, 5, 5).to(torch.bfloat16)
+    means, variances = random(3, 2, seed=1), random(3, 2, seed=2).abs() + 0.5
+    scale = random(3, 2, seed=3)
+
+    def normalised(images, mean, variance, scale):
+        mean, variance = mean.clone(), variance.clone()
+        found = F.batch_norm(images, mean, variance, scale, None, True, 0.1)
+        return found, mean, variance
+
+    together, apart = in_lanes(normalised, images, means, variances, scale)
+    for lane in range(3):
+        exact, mean, variance = normalised(
+            images[lane].double(), means[lane].double(), variances[lane].double(), scale[lane].double()
+        )
+        assert together[0][lane].dtype == torch.bfloat16
+        # A number of bfloat16 has eight bits: rounded once, it is off by at most half of the last.
+        torch.testing.assert_close(together[0][lane].double(), exact, rtol=2**-8, atol=1e-6)
+        torch.testing.assert_close(together[1][lane], mean.float(), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(together[2][lane], variance.float(), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(together[0][lane], apart[lane][0], rtol=2**-7, atol=1e-6)
