@@ -3,10 +3,10 @@
 import time
 import traceback
 from collections import deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 
@@ -26,7 +26,7 @@ from trials.recipe import recipe
 from trials.rows import Row
 from trials.spec import Config, Report, TrialSpec, is_out_of_memory
 from trials.task import Splits, Task, load_task
-from trials.train import build, load_splits, to_device
+from trials.train import build, load_splits, to_device, train
 
 _PROGRAMS = 32  # kept at a time; more only while that many have trials
 
@@ -338,6 +338,19 @@ class LanesRunner:
         found = program.evaluate(block, splits.test)
         return {f"test_{name}": float(values[0]) for name, values in found.items()}
 
+    def explore(self, spec: TrialSpec) -> Sequence[Mapping[str, Any]]:
+        """What a tuner finds; see `Runner.explore`."""
+        try:
+            task, splits = self._load()
+            reports = train(task, spec, splits=splits, device=self.device, lanes=None, metric="train_loss")
+            ended = _value(reports)
+        # The user's own code runs here too.
+        except Exception as error:
+            raise UsageError(one_line(self.target.reference, error)) from error
+        if ended.outcome in ("failed", "out_of_memory"):
+            raise UsageError(f"task {self.target.reference!r}: {ended.reason}")
+        return ended.facts
+
     def close(self) -> None:
         """Drop everything; trials that were running have no end."""
         self._compiler.close()
@@ -345,3 +358,12 @@ class LanesRunner:
         self._turns.clear()
         self._where.clear()
         self._waiting.clear()
+
+
+def _value(reports: Iterator[Report]) -> Ended:
+    """How a trial ended, its reports being nobody's."""
+    while True:
+        try:
+            next(reports)
+        except StopIteration as end:
+            return end.value
