@@ -1,6 +1,7 @@
 """What every step of a trial was: a file of arrays in the study's folder, beside its row.
 
-Written when a trial ends, however it ends, as far as it came; `trials.record` says what is in it.
+Written when a trial ends, however it ends, as far as it came; at reports too where the rates are found while
+training. `trials.record` says what is in it.
 """
 
 import json
@@ -94,12 +95,14 @@ def load_trace(folder: Path, trial: int) -> TrialTrace:
         known = f"0 to {max(history.trials)}" if history.trials else "none"
         raise UsageError(f"study {folder.name!r} has no trial {trial}; it has {known}")
     path = folder / trace_name(trial)
-    if not path.is_file():
+    is_running = history.trials[trial].state == "running"
+    # A view may have one of a trial under way; nothing is to be made of half a trial.
+    if is_running or not path.is_file():
         raise UsageError(
-            f"trial {trial} of study {folder.name!r} has no {trace_name(trial)}: "
+            f"trial {trial} of study {folder.name!r} has no whole {trace_name(trial)}: "
             + (
-                "it is running, and a trace is written when a trial ends"
-                if history.trials[trial].state == "running"
+                "it is running, and the trace is whole when a trial ends"
+                if is_running
                 else "it was run by a version of hpo that kept no traces, or without saving; search again "
                 "to have one"
             )

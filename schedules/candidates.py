@@ -56,13 +56,15 @@ def based(base: str, warmup_fraction: float, horizon: int) -> tuple[Schedule, in
 Round = Callable[
     [list[float]], tuple[Segment, ...] | None
 ]  # factors -> candidates; None: no steps left for it
-Search = Generator[Keep | Probe, Sequence[Trace], tuple[int, float, tuple[Segment, ...]]]
+Search = Generator[Keep | Probe, Sequence[Trace], tuple[list[tuple[int, float]], tuple[Segment, ...]]]
 
 
-def best_of(
+def ranked(
     factors: list[float], low: float, segments: Round, spending: Spending, facts: list[Fact]
 ) -> Search:
-    """Probe the candidates, and lower ones while all diverge; the number of the best, its factor, its round.
+    """Probe the candidates, and lower ones while all diverge; who did not, the best first; the round.
+
+    Each is its number, for `Keep.adopt`, and its factor.
 
     Raises:
         TunerError: all diverge, at the lowest rates that the interval and the budget allow too; or the
@@ -82,11 +84,12 @@ def best_of(
             for factor, segment, value in zip(factors, candidates, scores, strict=True)
         ]
         facts += rows
-        best = int(np.argmin(scores))
-        if math.isfinite(scores[best]):
+        finite = [place for place, value in enumerate(scores) if math.isfinite(value)]
+        order = sorted(finite, key=lambda place: scores[place])
+        if order:
             check_apart(traces)
-            rows[best]["chosen"] = True
-            return first + best, factors[best], candidates
+            rows[order[0]]["chosen"] = True
+            return [(first + place, factors[place]) for place in order], candidates
         factors = inside([factor / SHRINK for factor in factors], low, highest)
         if factors[0] >= lowest:
             break

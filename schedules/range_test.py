@@ -22,7 +22,9 @@ LOW, HIGH = 1e-3, 1e3  # factors between which a sweep goes, the config's rate i
 _LEAST_SWEEP_STEPS = 20
 _GROWING = 5  # steps over which a loss that diverges is watched
 _LEAST_GROWING = 3
-_MARGIN = 8.0  # below the steepest point
+_BEFORE = 7  # the first of so many parts of a sweep say where the loss began
+_BEGUN = 0.25  # of the whole fall
+_MARGIN = 16.0  # below the steepest point, which was found at 1 to 5 times the tuned rate
 _GROWN = 2.0  # by which it has to grow in them: batches differ by less
 
 
@@ -61,7 +63,7 @@ def found(traces: Sequence[Trace]) -> Range:
 
     The steepest point, not the lowest: over five runs it was within a factor 2.5 of the tuned rate, and the
     lowest was not within 10. Losses are smoothed with 0.8; the point is where the smoothed loss falls most
-    from one step to the next, before it is at its lowest.
+    from one step to the next, after a quarter of its fall and before it is at its lowest.
 
     Smith: Cyclical Learning Rates for Training Neural Networks, WACV 2017. 0.8 and the steepest point:
     measured.
@@ -98,13 +100,16 @@ def _fall(losses: NDArray[np.float64], factors: NDArray[np.float64]) -> tuple[fl
         return math.nan, math.nan
     line = smoothed(losses)
     end = int(np.argmin(line))
-    falls = np.diff(line[: end + 1])
-    if not len(falls):
+    if not end:
         # Nothing to be learnt from a loss that never falls: the config's own rate.
         own = float(np.clip(1.0, factors[0], factors[-1]))
         return own, own
+    # Only once a quarter of the fall is behind for good: before it, noise of the batches falls faster.
+    level = float(np.median(line[: max(_GROWING, len(line) // _BEFORE)]))
+    above = np.flatnonzero(line[:end] >= level - _BEGUN * (level - line[end]))
+    begin = int(above[-1]) if len(above) else 0
     # The loss at a step was measured before its update: a fall from one step to the next is the first one's.
-    return float(factors[int(np.argmin(falls))]), float(factors[end - 1])
+    return float(factors[begin + int(np.argmin(np.diff(line[begin : end + 1])))]), float(factors[end - 1])
 
 
 def _edge(losses: NDArray[np.float64], factors: NDArray[np.float64]) -> float:
@@ -225,11 +230,11 @@ def range_of(facts: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
 def span_of(facts: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
     """(low, high) between which a search should look, from the facts of a range test; nan where it failed.
 
-    From an eighth of the steepest point, as short sweeps find it late and long runs want less, to where the
+    From a sixteenth of the steepest point, as short sweeps find it late and long runs want less, to where the
     loss is lowest: from there on it rises within a hundred steps.
 
     >>> span_of([{"factor": 1.0, "lowest": 4.0, "edge": 8.0}])
-    (0.125, 4.0)
+    (0.0625, 4.0)
     """
     return _swept(facts, "factor") / _MARGIN, _swept(facts, "lowest")
 

@@ -34,12 +34,17 @@ class TunerFamily:
 
 
 _INTERVAL = ("low", "high", "probe_share")
-_RACE = ("k", "ratio", "base", "warmup_fraction", "rank_fraction", "centre", *_INTERVAL)
+_RACE = (
+    *("k", "ratio", "base", "warmup_fraction", "rank_fraction", "finalists", "final_fraction", "centre"),
+    *_INTERVAL,
+)
 
 # Written by hand: to add a tuner, add a function and a line.
 TUNER_FAMILIES: dict[str, TunerFamily] = {
     "auto": TunerFamily(race, _RACE, "the default search, a race"),
-    "race": TunerFamily(race, _RACE, "several rates from step 0, the best goes on after a tenth"),
+    "race": TunerFamily(
+        race, _RACE, "several rates from step 0, two go on after a tenth, one after three tenths"
+    ),
     "lean": TunerFamily(
         lean,
         ("k", "ratio", "base", "warmup_fraction", "probe_fraction", "start_factor", *_INTERVAL),

@@ -158,7 +158,9 @@ def _run(config: StudyConfig, folder: Path, json: bool, debug: bool) -> None:
             _to_stderr(line)
 
     def listener(config: StudyConfig, runner: runners.Runner, folder: Path) -> console.Console:
-        one = console.build("json" if json else "auto", config.objective, config.limits, runner.busy)
+        one = console.build(
+            "json" if json else "auto", config.objective, config.limits, runner.busy, folder=folder
+        )
         shown.append(one)
         return one
 
