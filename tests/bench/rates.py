@@ -1,12 +1,14 @@
 """Rates that listen against tuned schedules: a convnet on MNIST and a character transformer.
 
     python -m tests.bench.rates [--task convnet transformer] [--seeds 5] [--only NAME ...] [--out FILE]
+    python -m tests.bench.rates --task long --seeds 1 [--device cuda]
 
-Every run is a trial of one task under one schedule or tuner. Finished runs are kept in FILE and not made
-again, so that the benchmark can be stopped at any time. Loss is on the report set; rates are compared on
-another. Every schedule is taken at the rate of the grid that is best for it on the mean over seeds; tuners
-are told nothing of that. Three counters: `kept` steps of the trajectory that survives, `spent` all steps of
-training, `wall` steps one after another.
+`long` is a transformer of 0.8 million weights for 8,000 steps, with fewer contenders. Every run is a trial of
+one task under one schedule or tuner. Finished runs are kept in FILE and not made again, so that the benchmark
+can be stopped at any time. Loss is on the report set; rates are compared on another. Every schedule is taken
+at the rate of the grid that is best for it on the mean over seeds; tuners are told nothing of that. Three
+counters: `kept` steps of the trajectory that survives, `spent` all steps of training, `wall` steps one after
+another.
 """
 
 import argparse
@@ -44,7 +46,7 @@ SCHEDULES = {
 }
 LANES = 8
 WINDOW = 10  # steps that training losses are averaged over
-CHANCE = {"convnet": 2.3, "transformer": 4.17}  # loss of a model that knows nothing
+CHANCE = {"convnet": 2.3, "transformer": 4.17, "long": 4.17}  # loss of a model that knows nothing
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ class Bench:
     steps: int
     grid: tuple[float, ...]  # rates, a factor of two apart
     horizons: tuple[float, ...] = (0.5, 0.65, 0.8, 1.25, 1.6, 2.0)  # of the cosine, over the steps
+    schedules: tuple[str, ...] = tuple(SCHEDULES)
+    tuners: tuple[str, ...] = ()  # all, where none is named
 
     @property
     def centre(self) -> float:
@@ -66,6 +70,15 @@ class Bench:
 BENCHES = {
     "convnet": Bench("convnet", f"{HERE}:Mnist", 1000, tuple(0.01 * 2**n for n in range(6))),
     "transformer": Bench("transformer", f"{HERE}:Shakespeare", 1500, tuple(1e-3 * 2**n for n in range(6))),
+    "long": Bench(
+        "long",
+        f"{HERE}:LongShakespeare",
+        8000,
+        tuple(5e-4 * 2**n for n in range(4)),
+        horizons=(),
+        schedules=("cosine", "wsd"),
+        tuners=("race", "autolrs", "autolrs published"),
+    ),
 }
 
 
@@ -89,9 +102,9 @@ class Run:
 def baselines(bench: Bench, seeds: int) -> Iterator[Run]:
     """Every schedule at every rate of the grid, and cosines over other horizons."""
     for seed in range(seeds):
-        for name, text in SCHEDULES.items():
+        for name in bench.schedules:
             for lr in bench.grid:
-                yield Run(name, lr, seed, _warmed(text), bench.steps, bench.steps)
+                yield Run(name, lr, seed, _warmed(SCHEDULES[name]), bench.steps, bench.steps)
 
 
 def horizons(bench: Bench, seeds: int, lr: float) -> Iterator[Run]:
@@ -112,9 +125,13 @@ def tuners(bench: Bench, seeds: int, best: float) -> Iterator[Run]:
     """What listens, told nothing of the tuned rate unless the name says so."""
     long, steps = 3 * bench.steps, bench.steps
     told: dict[str, tuple[float, str, int]] = {
-        "race rex": (bench.centre, 'race(base="rex")', long),
-        "race wsd": (bench.centre, 'race(base="wsd(cooldown_fraction=0.2)")', long),
-        "race rex, spent": (bench.centre, 'race(base="rex")', steps),
+        "race": (bench.centre, "race", long),
+        "race, one look": (bench.centre, "race(finalists=1)", long),
+        "race, spent": (bench.centre, "race", steps),
+        # As it was before two looks.
+        "race rex": (bench.centre, 'race(base="rex", finalists=1)', long),
+        "race wsd": (bench.centre, 'race(base="wsd(cooldown_fraction=0.2)", finalists=1)', long),
+        "race rex, spent": (bench.centre, 'race(base="rex", finalists=1)', steps),
         "lean from best/16": (best, "lean(start_factor=0.0625)", steps),
         "lean from best/8": (best, "lean(start_factor=0.125)", steps),
         "autolrs": (bench.centre, "autolrs", 8 * steps),
@@ -127,19 +144,31 @@ def tuners(bench: Bench, seeds: int, best: float) -> Iterator[Run]:
     }
     for seed in range(seeds):
         for name, (lr, text, budget) in told.items():
-            yield Run(name, lr, seed, text, steps, budget)
+            if not bench.tuners or name in bench.tuners:
+                yield Run(name, lr, seed, text, steps, budget)
 
 
 # -- running ----------------------------------------------------------------------------------------------
 
 
-def _made(bench: Bench, runs: list[Run], workers: int) -> Iterator[tuple[Run, dict[str, Any]]]:
+@dataclass(frozen=True)
+class Machine:
+    """What runs are made on."""
+
+    workers: int = 2
+    device: str = "cpu"
+    lanes: int = LANES
+
+
+def _made(bench: Bench, runs: list[Run], machine: Machine) -> Iterator[tuple[Run, dict[str, Any]]]:
     """The results of these runs, as they come."""
-    parts = [runs[place::workers] for place in range(workers)]
+    parts = [runs[place :: machine.workers] for place in range(machine.workers)]
     queue: Any = multiprocessing.get_context("spawn").Queue()
     context = multiprocessing.get_context("spawn")
     processes = [
-        context.Process(target=_work, args=(bench, part, queue), daemon=True) for part in parts if part
+        context.Process(target=_work, args=(bench, part, machine, queue), daemon=True)
+        for part in parts
+        if part
     ]
     for process in processes:
         process.start()
@@ -154,26 +183,26 @@ def _made(bench: Bench, runs: list[Run], workers: int) -> Iterator[tuple[Run, di
         process.join()
 
 
-def _work(bench: Bench, runs: list[Run], queue: Any) -> None:
+def _work(bench: Bench, runs: list[Run], machine: Machine, queue: Any) -> None:
     import traceback
 
     try:
-        for found in _train(bench, runs):
+        for found in _train(bench, runs, machine):
             queue.put(found)
     except Exception:  # noqa: BLE001 - told to the process that waits
         queue.put(traceback.format_exc())
 
 
-def _train(bench: Bench, runs: list[Run]) -> Iterator[tuple[Run, dict[str, Any]]]:
+def _train(bench: Bench, runs: list[Run], machine: Machine) -> Iterator[tuple[Run, dict[str, Any]]]:
     torch.set_num_threads(1)
     task = load_task(bench.reference)
-    device = torch.device("cpu")
+    device = torch.device(machine.device)
     splits = load_splits(task, 0, device)
     first = {"lr": 0.1, "schedule": "cosine"}
     compiler = Compiler(
         "always", Origin(bench.reference, {}, ".", 0), notice=lambda line: print(line, file=sys.stderr)
     )
-    drive = Drive(Lanes(build(task, splits, recipe(task, first), device), LANES, compiler))
+    drive = Drive(Lanes(build(task, splits, recipe(task, first), device), machine.lanes, compiler))
     waiting, under_way, last = list(runs), dict[int, Run](), dict[int, Report]()
     number = 0
     began: dict[int, float] = {}
@@ -247,10 +276,10 @@ class Results:
         self.all: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
         self.mine: dict[str, Any] = self.all.setdefault(bench.name, {})
 
-    def make(self, runs: list[Run], workers: int) -> None:
+    def make(self, runs: list[Run], machine: Machine) -> None:
         """Make the runs that are missing."""
         missing = [run for run in runs if run.key not in self.mine]
-        for count, (run, found) in enumerate(_made(self.bench, missing, workers), 1):
+        for count, (run, found) in enumerate(_made(self.bench, missing, machine), 1):
             self.mine[run.key] = found
             print(f"{self.bench.name} {count}/{len(missing)} {run.key}: {found['loss']:.4f}", file=sys.stderr)
             if count % 10 == 0 or count == len(missing):
@@ -335,31 +364,40 @@ def table(results: Results) -> list[str]:
     return lines
 
 
+def device_name(device: str) -> str:
+    """What runs were made on, in words."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return platform.processor() or platform.machine()
+
+
 def main() -> None:
     """Make what is missing, print the tables."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--task", nargs="+", default=list(BENCHES), choices=list(BENCHES))
+    parser.add_argument("--task", nargs="+", default=["convnet", "transformer"], choices=list(BENCHES))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--only", nargs="+", default=[])
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--lanes", type=int, default=LANES)
     parser.add_argument("--out", type=Path, default=Path("rates.json"))
     parser.add_argument("--table", action="store_true", help="make nothing, print what is there")
     options = parser.parse_args()
-    machine = platform.processor() or platform.machine()
-    print(f"{machine}, torch {torch.__version__}, {options.workers} workers.\n")
+    machine = Machine(options.workers, options.device, options.lanes)
+    print(f"{device_name(options.device)}, torch {torch.__version__}, {options.workers} workers.\n")
     for name in options.task:
         bench = BENCHES[name]
         results = Results(options.out, bench)
         if not options.table:
-            results.make(list(baselines(bench, options.seeds)), options.workers)
+            results.make(list(baselines(bench, options.seeds)), machine)
             best = results.best("cosine")[0]
-            results.make(list(horizons(bench, options.seeds, best)), options.workers)
+            results.make(list(horizons(bench, options.seeds, best)), machine)
             listening = [
                 run
                 for run in tuners(bench, options.seeds, best)
                 if not options.only or run.contender in options.only
             ]
-            results.make(listening, options.workers)
+            results.make(listening, machine)
         print("\n".join(table(results)), end="\n\n")
 
 
