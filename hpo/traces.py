@@ -95,17 +95,15 @@ def load_trace(folder: Path, trial: int) -> TrialTrace:
         known = f"0 to {max(history.trials)}" if history.trials else "none"
         raise UsageError(f"study {folder.name!r} has no trial {trial}; it has {known}")
     path = folder / trace_name(trial)
-    is_running = history.trials[trial].state == "running"
-    # A view may have one of a trial under way; nothing is to be made of half a trial.
-    if is_running or not path.is_file():
+    # A view may show half a trial; nothing is to be made of it.
+    if history.trials[trial].state == "running":
         raise UsageError(
-            f"trial {trial} of study {folder.name!r} has no whole {trace_name(trial)}: "
-            + (
-                "it is running, and the trace is whole when a trial ends"
-                if is_running
-                else "it was run by a version of hpo that kept no traces, or without saving; search again "
-                "to have one"
-            )
+            f"trial {trial} of study {folder.name!r} is running: its trace is whole when it has ended"
+        )
+    if not path.is_file():
+        raise UsageError(
+            f"trial {trial} of study {folder.name!r} has no {trace_name(trial)}: it was run by a version of hpo "
+            "that kept no traces, or without saving; search again to have one"
         )
     found = read_trace(path)
     if not len(found.factor):
