@@ -16,7 +16,8 @@ from pathlib import Path
 
 import torch
 
-from tests.bench.rates import BENCHES, Bench, device_name
+from tests.bench.rates import device_name
+from tests.bench.rates_runs import BENCHES, Bench
 from trials.compiling import Compiler, Mode, Origin
 from trials.spec import Report, TrialSpec
 from trials.task import Splits, Task, load_task
