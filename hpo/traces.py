@@ -102,8 +102,8 @@ def load_trace(folder: Path, trial: int) -> TrialTrace:
         )
     if not path.is_file():
         raise UsageError(
-            f"trial {trial} of study {folder.name!r} has no {trace_name(trial)}: it was run by a version of hpo "
-            "that kept no traces, or without saving; search again to have one"
+            f"trial {trial} of study {folder.name!r} has no {trace_name(trial)}: it was run by a version of "
+            "hpo that kept no traces, or without saving; search again to have one"
         )
     found = read_trace(path)
     if not len(found.factor):

@@ -21,6 +21,7 @@ from schedules.text import TUNER_NAMES, read, written
 from schedules.types import Tuner
 
 COMMON = ("guarded",)  # arguments of every tuner
+_GUARDING = ("autolrs", "lean")  # guard themselves unless told not to
 _MENTION = 10_000  # steps for which a text is checked where there is no run yet
 
 
@@ -119,9 +120,8 @@ def build_tuner(spec: str | Mapping[str, Any], horizon: int, budget: int) -> Tun
     name = _check_names(table)
     arguments = {argument: value for argument, value in table.items() if argument != "name"}
     try:
-        if name == "autolrs":
-            # It guards itself unless told not to.
-            return autolrs(horizon, budget, **arguments)
+        if name in _GUARDING:
+            return TUNER_FAMILIES[name].make(horizon, budget, **arguments)
         is_guarded = truth("guarded", arguments.pop("guarded", False))
         tuner = TUNER_FAMILIES[name].make(horizon, budget, **arguments)
     except ValueError as error:

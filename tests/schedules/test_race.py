@@ -113,7 +113,7 @@ def test_probe_share_leaves_out_candidates():
 
 
 def test_lean_warms_up_low_and_probes_once():
-    tuner = lean(1150, 1150)
+    tuner = lean(1150, 1150, guarded=False)
     keep = tuner.ask()
     length = 1000
     assert (keep.segment.steps, keep.adopt, float(keep.segment.lr(49))) == (50, None, 1 / 16)
@@ -129,6 +129,22 @@ def test_lean_warms_up_low_and_probes_once():
     tuner.tell(answer(keep, [1.0]))
     assert tuner.ask() is None
     assert (tuner.spending.kept, tuner.spending.spent) == (length, 1150)
+
+
+@pytest.mark.parametrize(("after", "is_taken_back"), [(1.4, False), (1.6, True), (np.nan, True)])
+def test_lean_takes_back_what_blows_up_and_lets_noise_pass(after, is_taken_back):
+    tuner = lean(1150, 1150)
+    while len(getattr(tuner.ask(), "segments", ())) < 4:
+        tuner.tell(answer(tuner.ask(), [1.0]))
+    tuner.tell(answer(tuner.ask(), [4, 3, 1, 2]))
+    piece = tuner.ask().segments[0]
+    assert float(piece.lr(0)) == 9 / 16
+    tuner.tell(answer(tuner.ask(), [after]))
+    again = tuner.ask()
+    if is_taken_back:
+        assert float(again.segments[0].lr(0)) == 9 / 32
+    else:
+        assert isinstance(again, Keep)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -162,7 +178,7 @@ def test_rates_that_all_diverge_are_lowered():
 
 
 def test_lean_lowers_rates_that_all_diverge_below_its_start():
-    tuner = lean(1150, 1400)
+    tuner = lean(1150, 1400, guarded=False)
     tuner.tell(answer(tuner.ask(), [1.0]))
     tuner.tell(answer(tuner.ask(), [np.nan] * 4))
     assert [float(segment.lr(0)) * 128 for segment in tuner.ask().segments] == [1, 3, 9, 27]
