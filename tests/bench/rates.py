@@ -43,6 +43,11 @@ def horizons(bench: Bench, seeds: int, lr: float) -> Iterator[Run]:
             yield Run(f"cosine x{share:g}", lr, seed, warmed("cosine"), steps, steps)
 
 
+_IN_WALL = (
+    0.93  # of the steps that a search in two stages may keep for its wall steps to be those of the rival
+)
+
+
 def tuners(bench: Bench, seeds: int, best: float) -> Iterator[Run]:
     """What listens, told nothing of the tuned rate unless the name says so."""
     long, steps = 3 * bench.steps, bench.steps
@@ -57,6 +62,7 @@ def tuners(bench: Bench, seeds: int, best: float) -> Iterator[Run]:
         "lean from best/16": (best, "lean(start_factor=0.0625)", steps),
         "lean from best/8": (best, "lean(start_factor=0.125)", steps),
         "autolrs": (bench.centre, "autolrs", 8 * steps),
+        "autolrs, wall": (bench.centre, "autolrs(rounds=[6])", 8 * steps),
         "autolrs, spent": (bench.centre, "autolrs", steps),
         "autolrs published": (bench.centre, "autolrs(published=true)", 8 * steps),
         # Intervals that reach four times the best rate: none of these may die.
@@ -66,8 +72,9 @@ def tuners(bench: Bench, seeds: int, best: float) -> Iterator[Run]:
     }
     for seed in range(seeds):
         for name, (lr, text, budget) in told.items():
+            horizon = round(_IN_WALL * steps) if name == "autolrs, wall" else steps
             if not bench.tuners or name in bench.tuners:
-                yield Run(name, lr, seed, text, steps, budget)
+                yield Run(name, lr, seed, text, horizon, budget)
 
 
 class Results:

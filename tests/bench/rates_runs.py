@@ -64,7 +64,7 @@ BENCHES = {
         tuple(5e-4 * 2**n for n in range(4)),
         horizons=(),
         schedules=("cosine", "wsd"),
-        tuners=("race", "autolrs", "autolrs published"),
+        tuners=("race", "autolrs", "autolrs, wall", "autolrs published"),
     ),
 }
 
