@@ -32,12 +32,20 @@ SCHEDULES: Mapping[str, tuple[str, float]] = {
 
 
 def run(
-    task: Task, splits: Splits, bench: Bench, text: str, spend: float, device: torch.device, mode: Mode
+    *,
+    task: Task,
+    splits: Splits,
+    bench: Bench,
+    steps: int,
+    text: str,
+    spend: float,
+    device: torch.device,
+    mode: Mode,
 ) -> Report:
     """The last report of one trial."""
-    budget = round(spend * bench.steps)
+    budget = round(spend * steps)
     config = {"lr": bench.centre, "schedule": text}
-    spec = TrialSpec(0, config, 0, budget, (budget,), bench.steps, 0)
+    spec = TrialSpec(0, config, 0, budget, (budget,), steps, 0)
     origin = Origin(bench.reference, {}, ".", 0)
     compiler = Compiler(mode, origin, budget)
     try:
@@ -52,6 +60,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--task", nargs="+", default=["convnet", "transformer"], choices=list(BENCHES))
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=0, help="instead of the task's own")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--compile", default="never", choices=["never", "auto", "always"])
     options = parser.parse_args()
@@ -70,7 +79,16 @@ def main() -> None:
             found: dict[str, list[Report]] = {name: [] for name in SCHEDULES}
             for turn in range(options.runs + 1):
                 for what, (text, spend) in SCHEDULES.items():
-                    report = run(task, splits, bench, text, spend, device, options.compile)
+                    report = run(
+                        task=task,
+                        splits=splits,
+                        bench=bench,
+                        steps=options.steps or bench.steps,
+                        text=text,
+                        spend=spend,
+                        device=device,
+                        mode=options.compile,
+                    )
                     if turn:
                         found[what].append(report)
             plain = [one.seconds for one in found["plain"]]
