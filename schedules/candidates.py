@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Sequence
 import numpy as np
 
 from schedules.check import FACTOR, Interval, number
-from schedules.compare import check_apart, score
+from schedules.compare import are_equal, check_apart, score
 from schedules.plan import Fact, Spending, fact
 from schedules.spec import build
 from schedules.text import read
@@ -60,11 +60,17 @@ Search = Generator[Keep | Probe, Sequence[Trace], tuple[list[tuple[int, float]],
 
 
 def ranked(
-    factors: list[float], low: float, segments: Round, spending: Spending, facts: list[Fact]
+    factors: list[float],
+    low: float,
+    segments: Round,
+    spending: Spending,
+    facts: list[Fact],
+    prefers_low: bool = False,
 ) -> Search:
     """Probe the candidates, and lower ones while all diverge; who did not, the best first; the round.
 
-    Each is its number, for `Keep.adopt`, and its factor.
+    Each is its number, for `Keep.adopt`, and its factor. With `prefers_low`, the lowest rate comes first of
+    those that the examples cannot tell from the best.
 
     Raises:
         TunerError: all diverge, at the lowest rates that the interval and the budget allow too; or the
@@ -88,6 +94,9 @@ def ranked(
         order = sorted(finite, key=lambda place: scores[place])
         if order:
             check_apart(traces)
+            if prefers_low:
+                equals = [place for place in order if are_equal(traces[place], traces[order[0]])]
+                order.sort(key=lambda place: place != min(equals))
             rows[order[0]]["chosen"] = True
             return [(first + place, factors[place]) for place in order], candidates
         factors = inside([factor / SHRINK for factor in factors], low, highest)

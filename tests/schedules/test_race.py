@@ -131,6 +131,18 @@ def test_lean_warms_up_low_and_probes_once():
     assert (tuner.spending.kept, tuner.spending.spent) == (length, 1150)
 
 
+def test_lean_takes_the_lowest_of_rates_that_the_examples_cannot_tell_apart():
+    rng = np.random.default_rng(0)
+    best = rng.normal(1.0, 1.0, 100)
+    noise = np.where(np.arange(100) % 2, 0.21, -0.19)  # 0.01 worse, standard error 0.0201
+    for other, chosen in ((best + noise, 1), (best + 0.01, 2)):
+        tuner = lean(1150, 1150, guarded=False)
+        tuner.tell(answer(tuner.ask(), [1.0]))
+        tuner.tell(answer(tuner.ask(), [4, 1.01, 1.0, 2], [best + 3, other, best, best + 1]))
+        assert tuner.ask().adopt == chosen
+        assert [row["chosen"] for row in facts_of(tuner)] == [place == chosen for place in range(4)]
+
+
 @pytest.mark.parametrize(("after", "is_taken_back"), [(1.4, False), (1.6, True), (np.nan, True)])
 def test_lean_takes_back_what_blows_up_and_lets_noise_pass(after, is_taken_back):
     tuner = lean(1150, 1150)
