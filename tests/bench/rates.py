@@ -15,7 +15,7 @@ import argparse
 import json
 import platform
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +93,11 @@ class Results:
             print(f"{self.bench.name} {count}/{len(missing)} {run.key}: {found['loss']:.4f}", file=sys.stderr)
             if count % 10 == 0 or count == len(missing):
                 self.path.write_text(json.dumps(self.all))
+
+    def forget(self, contenders: Sequence[str]) -> None:
+        """Let go of the runs of these, made before they were changed."""
+        for key in [key for key in self.mine if key.split("|")[0] in contenders]:
+            del self.mine[key]
 
     def losses(self, contender: str, lr: float | None = None) -> Mapping[float, dict[int, float]]:
         """Rate -> seed -> loss."""
@@ -188,6 +193,7 @@ def main() -> None:
     parser.add_argument("--task", nargs="+", default=["convnet", "transformer"], choices=list(BENCHES))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--only", nargs="+", default=[])
+    parser.add_argument("--redo", nargs="+", default=[], help="contenders whose finished runs are forgotten")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--lanes", type=int, default=LANES)
@@ -199,6 +205,7 @@ def main() -> None:
     for name in options.task:
         bench = BENCHES[name]
         results = Results(options.out, bench)
+        results.forget(options.redo)
         if not options.table:
             results.make(list(baselines(bench, options.seeds)), machine)
             best = results.best("cosine")[0]
