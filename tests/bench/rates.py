@@ -51,6 +51,7 @@ _IN_WALL = (
 def tuners(bench: Bench, seeds: int, best: float) -> Iterator[Run]:
     """What listens, told nothing of the tuned rate unless the name says so."""
     long, steps = 3 * bench.steps, bench.steps
+    ladder, bent = "published=true, stages=2", "anneal_fraction=0.2"
     told: dict[str, tuple[float, str, int]] = {
         "race": (bench.centre, "race", long),
         "race, one look": (bench.centre, "race(finalists=1)", long),
@@ -65,6 +66,10 @@ def tuners(bench: Bench, seeds: int, best: float) -> Iterator[Run]:
         "autolrs, wall": (bench.centre, "autolrs(rounds=[6])", 8 * steps),
         "autolrs, spent": (bench.centre, "autolrs", steps),
         "autolrs published": (bench.centre, "autolrs(published=true)", 8 * steps),
+        # The ladder from the paper's form to ours: each rung changes how candidates are scored.
+        "autolrs published, two stages": (bench.centre, f"autolrs({ladder})", 8 * steps),
+        "autolrs, forecast": (bench.centre, f'autolrs({ladder}, {bent}, forecaster="bounded")', 8 * steps),
+        "autolrs, validation": (bench.centre, f'autolrs({ladder}, {bent}, score="last")', 8 * steps),
         # Intervals that reach four times the best rate: none of these may die.
         "race to 4x": (best, "race(low=0.03, high=4.0, k=6)", long),
         "autolrs to 4x": (best, "autolrs(low=0.03, high=4.0)", 8 * steps),
