@@ -17,7 +17,7 @@ help:
 	@echo "make check    lint, format and types"
 	@echo "make format   format the code and mend what the linter can"
 	@echo "make pictures draw the pictures of docs/schedules.md again"
-	@echo "make bench    set up the peers too, and measure against them (an hour)"
+	@echo "make bench    set up the peers too, and measure against them, rates and laws (three hours)"
 	@echo "make clean    remove the environment and caches; studies stay"
 
 setup: $(READY)
@@ -55,6 +55,11 @@ pictures: $(READY)
 bench: $(BENCH_READY)
 	$(BIN)/python -m tests.bench.trials --trials 32
 	$(BIN)/python -m tests.bench.trials --trials 128 --only hpo-cold hpo-warm hpo-mlflow optuna-1 optuna-2 ray
+	$(BIN)/python -m tests.bench.laws
+	$(BIN)/python -m tests.bench.race_wall
+	$(BIN)/python -m tests.bench.rates --task transformer --seeds 5
+	$(BIN)/python -m tests.bench.rates --task convnet --seeds 10
+	$(BIN)/python -m tests.bench.predicted
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis *.egg-info

@@ -78,7 +78,8 @@ class Study:
     def rates(self, trial: Trial, points: int = 200) -> tuple[np.ndarray, np.ndarray]:
         """(n,) steps and (n,) learning rates of the trial's schedule; empty when it has none.
 
-        Those that were followed where they were found while training, so none before the trial has ended.
+        Those that were followed where they are found while training; of a trial under way as far as it
+        has reported.
         """
         nothing = np.empty(0), np.empty(0)
         config = trial.spec.config
@@ -103,7 +104,7 @@ class Study:
         return steps, peak * schedule(steps)
 
     def trace(self, trial: Trial) -> TrialTrace | None:
-        """What every step of the trial was; None before it has ended, or where nothing was kept of it."""
+        """What every step of the trial was; None where nothing was kept of it, or not yet."""
         return find_trace(self.folder, trial.spec.trial)
 
     def searched(self) -> list[str]:

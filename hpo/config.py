@@ -6,11 +6,11 @@ Every error is a UsageError of one line: file, key, value, and what would be rig
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from hpo import studyfile
+from hpo import rate_bounds, studyfile
 from hpo.errors import UsageError
 from hpo.limits import Limits
 from hpo.loop import Plan
@@ -157,6 +157,15 @@ class StudyConfig:
         """Whether trials may find their learning rate while they are trained."""
         return self.kind == "task" and any(is_tuner({"schedule": name}) for name in _schedules(self.space))
 
+    def wants_rate_bounds(self) -> bool:
+        """Whether the bounds of `lr` are still to be found by a range test."""
+        return rate_bounds.is_wanted(self.table["space"])
+
+    def with_rate_bounds(self, low: float, high: float) -> "StudyConfig":
+        """The same study with these bounds of `lr`, in its table too."""
+        table = {**self.table, "space": rate_bounds.with_bounds(self.table["space"], low, high)}
+        return replace(self, table=table, space=_space(table["space"], self.where))
+
     def examples(self) -> list[dict[str, Value]]:
         """A few configs that together take every choice, to try the task on."""
         domains = self.space.domains.values()
@@ -271,7 +280,12 @@ def build(
                 f"(`hpo init` writes one), or give the function a `space`"
             )
         filled["space"] = dict(own_space)
-    space = space_table.read(filled["space"], f"{where} [space]")
+    if rate_bounds.is_wanted(filled["space"]) and kind != "task":
+        raise UsageError(
+            f"{where} [space] lr = {rate_bounds.WORDS!r} is for tasks, which are trained step by "
+            f"step: give lr a range"
+        )
+    space = _space(filled["space"], where)
     if not space.domains and searches:
         raise UsageError(
             f"{where} [space]: every hyperparameter is fixed: give at least one a range or a choice"
@@ -331,6 +345,12 @@ def build(
     except UsageError as error:
         raise UsageError(f"{where}: {error}") from error
     return config
+
+
+def _space(table: Mapping[str, Any], where: str) -> Space:
+    if rate_bounds.is_wanted(table):
+        table = rate_bounds.with_bounds(table)
+    return space_table.read(table, f"{where} [space]")
 
 
 def _schedules(space: Space) -> Sequence[Value]:

@@ -85,7 +85,7 @@ class StudyFinished:
 class Noticed:
     """Something the user should know of how the study runs. No result depends on it."""
 
-    topic: str  # what it is about: "capacity", "compile", "data", "out_of_memory", "trace", "unmapped"
+    topic: str  # what it is about: "capacity", "compile", "data", "out_of_memory", "range_test" and others
     text: str  # one line
     time: float
 

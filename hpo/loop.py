@@ -95,6 +95,7 @@ class Search:
     keep_rows: Literal["best", "all", "none"] = "best"
     clock: Callable[[], float] = time.time
     timers: Timers = field(default_factory=Timers)
+    notices: Sequence[Noticed] = ()  # of what was found before the study began
     problems: list[str] = field(default_factory=list[str])  # what the user should be told at the end
     _again: deque[TrialSpec] = field(default_factory=deque[TrialSpec])
     _known: dict[int, int] = field(default_factory=dict[int, int])  # restarted trial -> spent the journal has
@@ -115,7 +116,7 @@ class Search:
         """
         for event in recorded:
             self._tell(event)
-        self._publish([self.begin])
+        self._publish([self.begin, *self.notices])
         if recorded:
             self._take_up()
         reason = self._loop()

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from hpo import config as configs
-from hpo import studyfile
+from hpo import rate_bounds, studyfile
 from hpo.collecting import uncollected
 from hpo.config import StudyConfig
 from hpo.errors import JournalError, StudyExists, StudyNotFound, UsageError
-from hpo.events import Event, Listener, StudyStarted
+from hpo.events import Event, Listener, Noticed, StudyStarted
 from hpo.history import History
 from hpo.listeners.mirror import Mirror
 from hpo.listeners.runs import Ending
@@ -207,6 +207,14 @@ def search(
             raise UsageError(f"{config.where}: {unknown('metric', config.objective.metric, known)}")
         for line in config.notices:
             note(line)
+        notices: list[Noticed] = []
+        if config.wants_rate_bounds():
+            note("lr: a range test finds its bounds")
+            low, high, notice = rate_bounds.found(
+                runner, config.examples(), config.seed, config.plan().split_seed, time.time()
+            )
+            config = config.with_rate_bounds(low, high)
+            sampler, notices = config.sampler(), [notice]
         recorded = _open(journal, note)
         if fresh and recorded:
             raise _exists(config, folder)  # begun by another process since we looked
@@ -239,6 +247,7 @@ def search(
             listeners,
             folder,
             config.table["trial"]["save"],
+            notices=notices,
         )
         interrupted = stopped = False
         with _drained_by_ctrl_c(loop, note):

@@ -1,6 +1,7 @@
 """What every step of a trial was: a file of arrays in the study's folder, beside its row.
 
-Written when a trial ends, however it ends, as far as it came; `trials.record` says what is in it.
+Written when a trial ends, however it ends, as far as it came; at reports too where the rates are found while
+training. `trials.record` says what is in it.
 """
 
 import json
@@ -94,15 +95,15 @@ def load_trace(folder: Path, trial: int) -> TrialTrace:
         known = f"0 to {max(history.trials)}" if history.trials else "none"
         raise UsageError(f"study {folder.name!r} has no trial {trial}; it has {known}")
     path = folder / trace_name(trial)
+    # A view may show half a trial; nothing is to be made of it.
+    if history.trials[trial].state == "running":
+        raise UsageError(
+            f"trial {trial} of study {folder.name!r} is running: its trace is whole when it has ended"
+        )
     if not path.is_file():
         raise UsageError(
-            f"trial {trial} of study {folder.name!r} has no {trace_name(trial)}: "
-            + (
-                "it is running, and a trace is written when a trial ends"
-                if history.trials[trial].state == "running"
-                else "it was run by a version of hpo that kept no traces, or without saving; search again "
-                "to have one"
-            )
+            f"trial {trial} of study {folder.name!r} has no {trace_name(trial)}: it was run by a version of "
+            "hpo that kept no traces, or without saving; search again to have one"
         )
     found = read_trace(path)
     if not len(found.factor):

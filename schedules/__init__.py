@@ -13,7 +13,7 @@ from schedules.knots import knots
 from schedules.plan import Fact, Planned, Spending, facts_of
 from schedules.plateau import accelat, plateau
 from schedules.race import lean, race
-from schedules.range_test import range_of, range_test
+from schedules.range_test import range_of, range_test, span_of
 from schedules.refine import refine
 from schedules.replay import Knots, every_step, replay, thin
 from schedules.sampling import at_fractions, every
@@ -132,4 +132,5 @@ __all__ = [  # noqa: RUF022 - in reading order
     "Fact",
     "facts_of",
     "range_of",
+    "span_of",
 ]

@@ -39,6 +39,7 @@ def autolrs(
     shrink: float | None = None,
     prior_mean: bool | None = None,
     adopt: bool | None = None,
+    stay: bool = False,
     warmup_fraction: float = 0.05,
     start_factor: float | None = None,
     ramp_fraction: float | None = None,
@@ -66,15 +67,18 @@ def autolrs(
       "training" losses, or "validation" losses at `probe_evals` moments. In the paper it is training losses
       until the stages are at their longest.
     - `forecaster`: "bounded", or "published", or "last"; see `forecast`. Its error bar is noise to the
-    process. - `chunks`: probes are run in 2, and a candidate whose forecast lies wholly above the leader's,
-    by two
+      process.
+    - `chunks`: probes are run in 2, and a candidate whose forecast lies wholly above the leader's, by two
       deviations each, is not run further. Paper: 1.
     - `shrink`: each stage searches half of the interval that the last one did, around what that found.
-    Paper: 1. - `prior_mean`: the process starts from the line of the last stage. Not in the paper. -
-    `adopt`: the winner goes on from its own state, not from before it was probed. Not in the paper. -
-    `ramp_fraction`: the first fifth of a probe is a warm-up from the rate before. Paper: 0. -
-    `anneal_fraction`: the last fifth of the run falls to 0. Paper: 0. - `guarded`: see `guarded`. Not in the
-    paper.
+      Paper: 1.
+    - `prior_mean`: the process starts from the line of the last stage. Not in the paper.
+    - `adopt`: the winner goes on from its own state, not from before it was probed. Not in the paper.
+    - `stay`: of candidates that the examples cannot tell from the best, the nearest to the rate before wins,
+      so that nothing is moved by chance. Off unless asked for; not in the paper.
+    - `ramp_fraction`: the first fifth of a probe is a warm-up from the rate before. Paper: 0.
+    - `anneal_fraction`: the last fifth of the run falls to 0. Paper: 0.
+    - `guarded`: see `guarded`. Not in the paper.
 
     `warmup_fraction` of the run rises to `start_factor`, a quarter of the way up the interval, in the paper
     the middle. Probing takes at most `probe_share` of the budget, by leaving out candidates. `weight_decay`
@@ -129,6 +133,7 @@ def autolrs(
         shrink=number("shrink", _or(shrink, 1.0 if published else 0.5), SHARE),
         has_prior=truth("prior_mean", _or(prior_mean, not published)),
         is_adopted=truth("adopt", _or(adopt, not published)),
+        stays=truth("stay", stay),
         ramp_fraction=number("ramp_fraction", _or(ramp_fraction, 0.0 if published else 0.2), _HALF),
         start_factor=number("start_factor", start, Interval(0, FACTOR.high, "(]")),
         is_random=published,

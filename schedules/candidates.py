@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Sequence
 import numpy as np
 
 from schedules.check import FACTOR, Interval, number
-from schedules.compare import check_apart, score
+from schedules.compare import are_equal, check_apart, score
 from schedules.plan import Fact, Spending, fact
 from schedules.spec import build
 from schedules.text import read
@@ -56,13 +56,21 @@ def based(base: str, warmup_fraction: float, horizon: int) -> tuple[Schedule, in
 Round = Callable[
     [list[float]], tuple[Segment, ...] | None
 ]  # factors -> candidates; None: no steps left for it
-Search = Generator[Keep | Probe, Sequence[Trace], tuple[int, float, tuple[Segment, ...]]]
+Search = Generator[Keep | Probe, Sequence[Trace], tuple[list[tuple[int, float]], tuple[Segment, ...]]]
 
 
-def best_of(
-    factors: list[float], low: float, segments: Round, spending: Spending, facts: list[Fact]
+def ranked(
+    factors: list[float],
+    low: float,
+    segments: Round,
+    spending: Spending,
+    facts: list[Fact],
+    prefers_low: bool = False,
 ) -> Search:
-    """Probe the candidates, and lower ones while all diverge; the number of the best, its factor, its round.
+    """Probe the candidates, and lower ones while all diverge; who did not, the best first; the round.
+
+    Each is its number, for `Keep.adopt`, and its factor. With `prefers_low`, the lowest rate comes first of
+    those that the examples cannot tell from the best.
 
     Raises:
         TunerError: all diverge, at the lowest rates that the interval and the budget allow too; or the
@@ -82,11 +90,15 @@ def best_of(
             for factor, segment, value in zip(factors, candidates, scores, strict=True)
         ]
         facts += rows
-        best = int(np.argmin(scores))
-        if math.isfinite(scores[best]):
+        finite = [place for place, value in enumerate(scores) if math.isfinite(value)]
+        order = sorted(finite, key=lambda place: scores[place])
+        if order:
             check_apart(traces)
-            rows[best]["chosen"] = True
-            return first + best, factors[best], candidates
+            if prefers_low:
+                equals = [place for place in order if are_equal(traces[place], traces[order[0]])]
+                order.sort(key=lambda place: place != min(equals))
+            rows[order[0]]["chosen"] = True
+            return [(first + place, factors[place]) for place in order], candidates
         factors = inside([factor / SHRINK for factor in factors], low, highest)
         if factors[0] >= lowest:
             break

@@ -35,6 +35,16 @@ def difference(one: Floats, other: Floats) -> tuple[float, float]:
     return float(apart.mean()), spread / math.sqrt(len(apart))
 
 
+def are_equal(one: Trace, other: Trace) -> bool:
+    """Whether their losses of the same examples differ by less than two standard errors; unknown is not."""
+    if one is other:
+        return True
+    if not len(one.example_losses) == len(other.example_losses) > 1:
+        return False
+    mean, error = difference(one.example_losses, other.example_losses)
+    return abs(mean) < STANDARD_ERRORS * error
+
+
 def standard_error(losses: Floats) -> float:
     """Of the mean loss of these examples, (n,); nan where there are not two of them."""
     values = np.asarray(losses, np.float64)

@@ -21,36 +21,41 @@ _LEAST_STEPS = 2  # of a piece: all but one are looked at before they are kept
 
 
 def guarded(
-    tuner: Tuner, piece_steps: int | None = None, tolerance: float = 0.1, retries: int = 3
+    tuner: Tuner,
+    piece_steps: int | None = None,
+    tolerance: float = 0.1,
+    retries: int = 3,
+    since_best: bool = False,
 ) -> Planned:
     """The tuner, its kept segments run in pieces; what ends worse than it began is run at half the rate.
 
-    A piece is probed, looked at and adopted, so that only one that is taken back costs more. Worse is: a
+        A piece is probed, looked at and adopted, so that only one that is taken back costs more. Worse is: a
     loss that is not finite; or a validation loss that rose by `tolerance` of its size and, where losses of
-    examples are told, by two standard errors. Where nothing was evaluated before a piece it can only be not
-    finite. The lower rate holds until the tuner probes rates itself. Pieces are a tenth of
-    a segment, at least 20 steps (a quarter of one that is short), unless `piece_steps` says otherwise.
+    examples are told, by two standard errors, since the piece began or, with `since_best`, since it was
+    lowest. Where nothing was evaluated before a piece it can only be not finite. The lower rate holds until
+    the tuner probes rates itself. Pieces are a tenth of a segment, at least 20 steps (a quarter of one that
+    is short), unless `piece_steps` says otherwise.
 
     The segment itself pays for what was taken back: what is left of its schedule is read faster, so that it
-    ends where it was to end, within its steps. After `retries` a piece that is only worse stays.
+        ends where it was to end, within its steps. After `retries` a piece that is only worse stays.
 
-    What looks best over 20 steps can diverge over 200: measured in 1 of 3 runs of the published search.
+        What looks best over 20 steps can diverge over 200: measured in 1 of 3 runs of the published search.
 
-    >>> from schedules.shapes import constant
-    >>> from schedules.tuners import open_loop
-    >>> guarded(open_loop(constant(), 100), piece_steps=50).ask().segments[0].steps
-    49
+        >>> from schedules.shapes import constant
+        >>> from schedules.tuners import open_loop
+        >>> guarded(open_loop(constant(), 100), piece_steps=50).ask().segments[0].steps
+        49
 
-    Raises:
-        ValueError: a value that is not legal.
-        TunerError: (from `tell`) a piece diverged at the lowest rate that was tried.
+        Raises:
+            ValueError: a value that is not legal.
+            TunerError: (from `tell`) a piece diverged at the lowest rate that was tried.
     """
     if piece_steps is not None:
         whole("piece_steps", piece_steps, Interval(_LEAST_STEPS))
     number("tolerance", tolerance, Interval())
     whole("retries", retries, Interval(1, 30))
     spending = Spending(tuner.spending.budget if isinstance(tuner, Planned) else sys.maxsize)
-    guard = _Guard(spending, piece_steps, tolerance, retries)
+    guard = _Guard(spending, piece_steps, tolerance, retries, since_best)
 
     def plan() -> Plan:
         probed: list[Trace] = []  # since the last Keep
@@ -75,8 +80,9 @@ class _Guard:
     piece_steps: int | None
     tolerance: float
     retries: int
+    since_best: bool
     rate: float = 1.0
-    before: Trace | None = None  # the last one; its validation loss is that of where things stand
+    before: Trace | None = None  # whose validation loss is what a piece is held against
     facts: list[Fact] = field(default_factory=list[Fact])
 
     def kept(self, wish: Keep) -> Generator[Keep | Probe, Sequence[Trace], Trace]:
@@ -116,7 +122,9 @@ class _Guard:
             last = Segment(shift(piece, steps - 1), 1, int(cut in evals), segment.hyper)
             (end,) = yield Keep(last, adopt=self.spending.candidates - 1)
             told += [_without_evals(trace), end]
-            self.before, adopt, place, left = trace, None, cut, left - steps
+            if not (self.since_best and self.before is not None and score(self.before) < score(trace)):
+                self.before = trace
+            adopt, place, left = None, cut, left - steps
         return _joined(segment, told)
 
     def _length(self, steps: int) -> int:

@@ -39,6 +39,7 @@ class Ingredients:
     shrink: float
     has_prior: bool
     is_adopted: bool
+    stays: bool
     ramp_fraction: float
     start_factor: float
     is_random: bool

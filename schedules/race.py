@@ -1,18 +1,24 @@
-"""Several rates from step 0, each on its own full schedule; the best of them early on goes on alone."""
+"""Several rates from step 0, each on its own full schedule; the best go on, and of these the best alone."""
 
 import math
+from collections.abc import Generator, Sequence
 
-from schedules.candidates import RATIO, based, best_of, inside, interval
-from schedules.check import COUNT, FACTOR, SHARE, Interval, number, one_of, whole
+import numpy as np
+
+from schedules.candidates import RATIO, based, inside, interval, ranked
+from schedules.check import COUNT, FACTOR, FRACTION, SHARE, Interval, number, one_of, truth, whole
 from schedules.combine import scale, shift
-from schedules.plan import Fact, Plan, Planned, Spending, least_probe_steps, longest
+from schedules.compare import score
+from schedules.guarded import guarded as guard
+from schedules.plan import Fact, Plan, Planned, Spending, fact, least_probe_steps, longest
 from schedules.range_test import HIGH, LOW, SWEEPS, cost_of, default_sweep_steps, sweeping
-from schedules.types import Keep, Segment
+from schedules.types import Keep, Probe, Schedule, Segment, Trace, TunerError
 
 CENTRES = ("lr", "range_test")
 _HALF = Interval(0, 0.5, "(]")
 _WARMUP = Interval(0, 0.25)
 _SEVERAL = Interval(2, 64)
+_BLOWN_UP = 0.5  # of the loss: noise of a healthy run at a constant rate stays well below
 _SHORTEST = 40  # steps: two probes of the least length
 
 
@@ -21,29 +27,32 @@ def race(
     budget: int,
     k: int = 6,
     ratio: float = 2.0,
-    base: str = "rex",
+    base: str = "wsd(cooldown_fraction=0.4)",
     warmup_fraction: float = 0.05,
     rank_fraction: float = 0.1,
+    finalists: int = 2,
+    final_fraction: float = 0.3,
     centre: str = "lr",
     low: float = 0.0,
     high: float = FACTOR.high,
     probe_share: float = 1.0,
 ) -> Planned:
-    """Train k rates side by side from step 0; after a tenth of the run the best goes on from where it is.
+    """Train k rates side by side from step 0; after a tenth of the run two go on, after three tenths one.
 
     Each candidate has its own warm-up and follows the base schedule to 0 over the full horizon, on the
     batches of all others; they are ranked by validation loss at `rank_fraction` of the horizon, never before
-    twice the warm-up. Nothing is run twice: the winner's probe is the beginning of its training. Rates are
-    `ratio` apart around the config's, inside [low, high], or around the steepest point of a range test; take
-    a ratio of 3 where the config's rate is a guess. With rank_fraction 0.1 and k = 6 a budget of 1.5
-    horizons keeps the whole horizon; a smaller one is kept to by a shorter run that still ends at 0.
-    Candidates are dropped once, as halving them earlier cost more than it saved: at the end of warm-up those
-    that are too high lead.
+    twice the warm-up, and the `finalists` among them again at `final_fraction`. Nothing is run twice: what
+    the winner was probed for is the beginning of its training. Rates are `ratio` apart around the config's,
+    inside [low, high], or around the steepest point of a range test; take a ratio of 3 where the config's
+    rate is a guess. Nobody is dropped earlier: at the end of warm-up those that are too high lead.
+
+    A budget of 1.7 horizons keeps the whole horizon; with less there are no finalists (1.5 horizons), and
+    with less still the run is shorter and still ends at 0.
 
     Measured against a tuned cosine in steps of wall time: -0.004 and +0.003 for a convnet, -0.016 and -0.019
     for a small transformer.
 
-    >>> probe = race(horizon=1000, budget=1500).ask()
+    >>> probe = race(horizon=1000, budget=1700).ask()
     >>> len(probe.segments), probe.segments[0].steps, probe.segments[5].lr([49]).round(2).tolist()
     (6, 100, [5.66])
 
@@ -54,6 +63,8 @@ def race(
     k = whole("k", k, _SEVERAL)
     ratio = number("ratio", ratio, RATIO)
     rank_fraction = number("rank_fraction", rank_fraction, _HALF)
+    finalists = whole("finalists", finalists, Interval(1, 64))
+    final_fraction = number("final_fraction", final_fraction, FRACTION)
     bounds = interval(low, high)
     share = number("probe_share", probe_share, SHARE)
     is_swept = one_of("centre", centre, CENTRES) == "range_test"
@@ -115,12 +126,54 @@ def race(
             return tuple(Segment(scale(schedule, factor), rank_steps(length), evals=1) for factor in factors)
 
         factors = inside([middle * factor for factor in spread], *bounds)
-        best, factor, probed = yield from best_of(factors, bounds[0], candidates, spending, facts)
-        rank = probed[0].steps
+        order, probed = yield from ranked(factors, bounds[0], candidates, spending, facts)
+        at, (best, factor) = probed[0].steps, order[0]
         schedule, _ = based(base, warmup_fraction, length)
-        yield Keep(Segment(shift(scale(schedule, factor), rank), length - rank), adopt=best)
+        last = order[:finalists]
+        more = math.ceil(final_fraction * length - 1e-9) - at
+        further = (len(last) - 1) * more
+        # Only where it costs the run no step.
+        is_paid = (
+            further <= spending.left - (length - at) and spending.probed - at + further <= share * budget
+        )
+        if further > 0 and is_paid:
+            best, factor = yield from _final(last, schedule, at, more, spending, facts)
+            at += more
+        yield Keep(Segment(shift(scale(schedule, factor), at), length - at), adopt=best)
 
     return Planned(plan(), spending, facts)
+
+
+def _final(
+    finalists: list[tuple[int, float]],
+    schedule: Schedule,
+    at: int,
+    steps: int,
+    spending: Spending,
+    facts: list[Fact],
+) -> Generator[Keep | Probe, Sequence[Trace], tuple[int, float]]:
+    """Run the finalists on, each from its own end `at` so many steps; the number of the best, and its factor.
+
+    Raises:
+        TunerError: all of them diverge.
+    """
+    first = spending.candidates
+    shapes = [shift(scale(schedule, factor), at) for _, factor in finalists]
+    traces = yield Probe(
+        tuple(Segment(shape, steps, evals=1) for shape in shapes), tuple(number for number, _ in finalists)
+    )
+    scores = [score(trace) for trace in traces]
+    stage = 1 + max(int(row["stage"]) for row in facts)
+    rows = [fact(stage, factor, steps, value) for (_, factor), value in zip(finalists, scores, strict=True)]
+    facts += rows
+    best = int(np.argmin(scores))
+    if not math.isfinite(scores[best]):
+        rates = ", ".join(f"{factor:.3g}" for _, factor in finalists)
+        raise TunerError(
+            f"what was best after {at} steps ({rates} times lr) diverged in the next {steps}: lower lr"
+        )
+    rows[best]["chosen"] = True
+    return first + best, finalists[best][1]
 
 
 def lean(
@@ -135,18 +188,21 @@ def lean(
     low: float = 0.0,
     high: float = FACTOR.high,
     probe_share: float = 1.0,
+    guarded: bool = True,
 ) -> Planned:
     """Warm up at a low rate, try 1, 3, 9 and 27 times it once, and go on with the best from where it is.
 
     The form for whoever counts every step: with a budget of one horizon it keeps 87 % of it. The start is to
     be low: 8 times too low does no harm, 4 times too high damages the weights during warm-up beyond repair.
-    Of a base schedule only what follows the warm-up is probed. Factors are relative to the config's learning
-    rate and stay inside [low, high].
+    So of rates that the validation examples cannot tell apart the lowest is taken; and what ends half as bad
+    again as the best before is run at half the rate, unless `guarded` is false. Of a base schedule only what
+    follows the warm-up is probed. Factors are relative to the config's learning rate and stay inside
+    [low, high].
 
     Measured against a tuned cosine of as many steps, all probes counted: -0.019 for a small transformer,
     +0.004 for a convnet.
 
-    >>> tuner = lean(horizon=1000, budget=1000)
+    >>> tuner = lean(horizon=1000, budget=1000, guarded=False)
     >>> tuner.ask().segment.steps, float(tuner.ask().segment.lr(42))
     (43, 0.0625)
 
@@ -209,9 +265,10 @@ def lean(
             return tuple(Segment(scale(shape, one), probe_steps(length), evals=1) for one in factors)
 
         factors = inside([begin * ratio**place for place in range(k)], *bounds)
-        best, factor, probed = yield from best_of(factors, bounds[0], candidates, spending, facts)
-        steps = probed[0].steps
+        order, probed = yield from ranked(factors, bounds[0], candidates, spending, facts, prefers_low=True)
+        steps, (best, factor) = probed[0].steps, order[0]
         shape = shift(scale(based(base, warmup_fraction, length)[0], factor), warm + steps)
         yield Keep(Segment(shape, length - warm - steps), adopt=best)
 
-    return Planned(plan(), spending, facts)
+    tuner = Planned(plan(), spending, facts)
+    return guard(tuner, tolerance=_BLOWN_UP, since_best=True) if truth("guarded", guarded) else tuner

@@ -1,7 +1,7 @@
 """Raise the rate by equal ratios from hardly any to far too much, and see where the loss falls fastest."""
 
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,9 @@ LOW, HIGH = 1e-3, 1e3  # factors between which a sweep goes, the config's rate i
 _LEAST_SWEEP_STEPS = 20
 _GROWING = 5  # steps over which a loss that diverges is watched
 _LEAST_GROWING = 3
+_BEFORE = 7  # the first of so many parts of a sweep say where the loss began
+_BEGUN = 0.25  # of the whole fall
+_MARGIN = 16.0  # below the steepest point, which was found at 1 to 5 times the tuned rate
 _GROWN = 2.0  # by which it has to grow in them: batches differ by less
 
 
@@ -29,9 +32,10 @@ _GROWN = 2.0  # by which it has to grow in them: batches differ by less
 class Range:
     """What sweeps say, in factors of the config's learning rate; nan where they do not say it."""
 
-    steepest: float  # where the loss falls fastest; their geometric mean
+    steepest: float  # where the loss falls fastest
+    lowest: float  # where it is lowest: from there on it rises
     edge: float  # the largest factor that is stable
-    each: tuple[tuple[float, float], ...]  # (steepest, edge) of each sweep
+    each: tuple[tuple[float, float, float], ...]  # the same of each sweep; above are their medians
 
 
 def sweep(steps: int, low: float = LOW, high: float = HIGH) -> Schedule:
@@ -59,24 +63,26 @@ def found(traces: Sequence[Trace]) -> Range:
 
     The steepest point, not the lowest: over five runs it was within a factor 2.5 of the tuned rate, and the
     lowest was not within 10. Losses are smoothed with 0.8; the point is where the smoothed loss falls most
-    from one step to the next, before it is at its lowest.
+    from one step to the next, after a quarter of its fall and before it is at its lowest.
 
     Smith: Cyclical Learning Rates for Training Neural Networks, WACV 2017. 0.8 and the steepest point:
     measured.
     """
-    each: list[tuple[float, float]] = []
+    each: list[tuple[float, float, float]] = []
     for trace in traces:
         losses = np.asarray(trace.losses, np.float64)
         factors = trace.segment.lr(np.arange(len(losses)))
         good = len(losses) if np.isfinite(losses).all() else int(np.argmin(np.isfinite(losses)))
-        each.append((_steepest(losses[:good], factors), _edge(losses[:good], factors)))
-    return Range(_mean([one for one, _ in each]), _mean([edge for _, edge in each]), tuple(each))
+        steepest, lowest = _fall(losses[:good], factors)
+        each.append((steepest, lowest, _edge(losses[:good], factors)))
+    steepest, lowest, edge = (_median(column) for column in zip(*each, strict=True))
+    return Range(steepest, lowest, edge, tuple(each))
 
 
-def _mean(factors: Sequence[float]) -> float:
-    """Geometric, of those that are finite."""
+def _median(factors: Sequence[float]) -> float:
+    """Of those that are finite, on a log scale: noise leads one sweep of three astray by a factor of 100."""
     known = [math.log(factor) for factor in factors if math.isfinite(factor)]
-    return math.exp(sum(known) / len(known)) if known else math.nan
+    return math.exp(float(np.median(known))) if known else math.nan
 
 
 def smoothed(losses: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -88,16 +94,22 @@ def smoothed(losses: NDArray[np.float64]) -> NDArray[np.float64]:
     return values
 
 
-def _steepest(losses: NDArray[np.float64], factors: NDArray[np.float64]) -> float:
+def _fall(losses: NDArray[np.float64], factors: NDArray[np.float64]) -> tuple[float, float]:
+    """(where it is steepest, where it ends)."""
     if len(losses) < _GROWING:
-        return math.nan
+        return math.nan, math.nan
     line = smoothed(losses)
-    falls = np.diff(line[: int(np.argmin(line)) + 1])
-    if not len(falls):
+    end = int(np.argmin(line))
+    if not end:
         # Nothing to be learnt from a loss that never falls: the config's own rate.
-        return float(np.clip(1.0, factors[0], factors[-1]))
+        own = float(np.clip(1.0, factors[0], factors[-1]))
+        return own, own
+    # Only once a quarter of the fall is behind for good: before it, noise of the batches falls faster.
+    level = float(np.median(line[: max(_GROWING, len(line) // _BEFORE)]))
+    above = np.flatnonzero(line[:end] >= level - _BEGUN * (level - line[end]))
+    begin = int(above[-1]) if len(above) else 0
     # The loss at a step was measured before its update: a fall from one step to the next is the first one's.
-    return float(factors[int(np.argmin(falls))])
+    return float(factors[begin + int(np.argmin(np.diff(line[begin : end + 1])))]), float(factors[end - 1])
 
 
 def _edge(losses: NDArray[np.float64], factors: NDArray[np.float64]) -> float:
@@ -134,9 +146,9 @@ def sweeping(
     """
     segments = sweeps_of(steps, sweeps, low, high)
     result = found((yield Probe(segments)))
-    for segment, (steepest, edge) in zip(segments, result.each, strict=True):
-        facts.append(fact(0, steepest, segment.steps, math.nan, others={"edge": edge}))
-    if all(math.isnan(steepest) for steepest, _ in result.each):
+    for segment, (steepest, lowest, edge) in zip(segments, result.each, strict=True):
+        facts.append(fact(0, steepest, segment.steps, math.nan, others={"lowest": lowest, "edge": edge}))
+    if all(math.isnan(steepest) for steepest, *_ in result.each):
         raise TunerError(f"every sweep from {low:g} to {high:g} times lr diverged at once: lower lr")
     return result
 
@@ -206,11 +218,26 @@ def default_sweep_steps(horizon: int) -> int:
     return min(SWEEP_STEPS, max(_LEAST_SWEEP_STEPS, horizon // 20))
 
 
-def range_of(facts: Sequence[Fact]) -> tuple[float, float]:
+def range_of(facts: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
     """(steepest, edge) of a range test, from its facts; nan where it did not find them.
 
     >>> range_of([{"factor": 1.0, "edge": 8.0}, {"factor": 4.0, "edge": 2.0}])
     (2.0, 4.0)
     """
-    swept: list[Any] = [row for row in facts if "edge" in row]
-    return _mean([float(row["factor"]) for row in swept]), _mean([float(row["edge"]) for row in swept])
+    return _swept(facts, "factor"), _swept(facts, "edge")
+
+
+def span_of(facts: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
+    """(low, high) between which a search should look, from the facts of a range test; nan where it failed.
+
+    From a sixteenth of the steepest point, as short sweeps find it late and long runs want less, to where the
+    loss is lowest: from there on it rises within a hundred steps.
+
+    >>> span_of([{"factor": 1.0, "lowest": 4.0, "edge": 8.0}])
+    (0.0625, 4.0)
+    """
+    return _swept(facts, "factor") / _MARGIN, _swept(facts, "lowest")
+
+
+def _swept(facts: Sequence[Mapping[str, Any]], name: str) -> float:
+    return _median([float(row[name]) for row in facts if "edge" in row])

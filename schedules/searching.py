@@ -9,7 +9,7 @@ import numpy as np
 from schedules.axes import Box, around, propose, spread
 from schedules.candidates import MOST_SHRINKS, SHRINK
 from schedules.combine import scale, warmup
-from schedules.compare import check_apart, score
+from schedules.compare import are_equal, check_apart, score
 from schedules.elementwise import Floats
 from schedules.plan import Fact, Plan, Spending, fact
 from schedules.probing import Candidate, Ingredients, Probing, rising
@@ -86,7 +86,7 @@ class Search:
             self.facts += rows
             able = [one for one in candidates if math.isfinite(one.score) and not one.is_stopped]
             if able:
-                best = min(able, key=lambda one: one.score)
+                best = self._chosen(able)
                 row = rows[candidates.index(best)]
                 row["chosen"] = True
                 return best, row, stage, length
@@ -99,6 +99,15 @@ class Search:
                 break
             box = ((low, high), *box[1:])
         raise TunerError(f"every rate from {lowest:.3g} to {highest:.3g} times lr diverged: lower lr, or low")
+
+    def _chosen(self, able: Sequence[Candidate]) -> Candidate:
+        """The best; with `stays`, the nearest to the rate before of those that equal it."""
+        best = min(able, key=lambda one: one.score)
+        if not self.made.stays or best.scored is None:
+            return best
+        first = best.scored
+        equals = [one for one in able if one.scored is not None and are_equal(one.scored, first)]
+        return min(equals, key=lambda one: abs(math.log(one.factor / self.factor)))
 
     def _planned(self, number: int) -> tuple[Ingredients, Stage, int] | None:
         """As many candidates as can be afforded, the stage, and the kept steps of the whole run."""

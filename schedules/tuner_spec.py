@@ -21,6 +21,7 @@ from schedules.text import TUNER_NAMES, read, written
 from schedules.types import Tuner
 
 COMMON = ("guarded",)  # arguments of every tuner
+_GUARDING = ("autolrs", "lean")  # guard themselves unless told not to
 _MENTION = 10_000  # steps for which a text is checked where there is no run yet
 
 
@@ -34,12 +35,17 @@ class TunerFamily:
 
 
 _INTERVAL = ("low", "high", "probe_share")
-_RACE = ("k", "ratio", "base", "warmup_fraction", "rank_fraction", "centre", *_INTERVAL)
+_RACE = (
+    *("k", "ratio", "base", "warmup_fraction", "rank_fraction", "finalists", "final_fraction", "centre"),
+    *_INTERVAL,
+)
 
 # Written by hand: to add a tuner, add a function and a line.
 TUNER_FAMILIES: dict[str, TunerFamily] = {
     "auto": TunerFamily(race, _RACE, "the default search, a race"),
-    "race": TunerFamily(race, _RACE, "several rates from step 0, the best goes on after a tenth"),
+    "race": TunerFamily(
+        race, _RACE, "several rates from step 0, two go on after a tenth, one after three tenths"
+    ),
     "lean": TunerFamily(
         lean,
         ("k", "ratio", "base", "warmup_fraction", "probe_fraction", "start_factor", *_INTERVAL),
@@ -58,7 +64,15 @@ TUNER_FAMILIES: dict[str, TunerFamily] = {
                 "probe_fraction",
             ),
             *("rounds", "kappa", "score", "signal", "forecaster", "probe_evals", "chunks", "shrink"),
-            *("prior_mean", "adopt", "warmup_fraction", "start_factor", "ramp_fraction", "anneal_fraction"),
+            *(
+                "prior_mean",
+                "adopt",
+                "stay",
+                "warmup_fraction",
+                "start_factor",
+                "ramp_fraction",
+                "anneal_fraction",
+            ),
             *("probe_share", "weight_decay", "momentum", "seed"),
         ),
         "search stage by stage",
@@ -114,9 +128,8 @@ def build_tuner(spec: str | Mapping[str, Any], horizon: int, budget: int) -> Tun
     name = _check_names(table)
     arguments = {argument: value for argument, value in table.items() if argument != "name"}
     try:
-        if name == "autolrs":
-            # It guards itself unless told not to.
-            return autolrs(horizon, budget, **arguments)
+        if name in _GUARDING:
+            return TUNER_FAMILIES[name].make(horizon, budget, **arguments)
         is_guarded = truth("guarded", arguments.pop("guarded", False))
         tuner = TUNER_FAMILIES[name].make(horizon, budget, **arguments)
     except ValueError as error:

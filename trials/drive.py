@@ -122,8 +122,12 @@ class Drive:
         course = self._courses.pop(trial)
         for lane in [lane for lane, owner in self._owners.items() if owner == trial]:
             self._free(lane)
-        facts: Callable[[], list[Mapping[str, object]]] = getattr(course.tuner, "facts", list)
-        return Ended(trial, "stopped", record=course.record, facts=tuple(facts()))
+        return Ended(trial, "stopped", record=course.record, facts=_facts(course))
+
+    def so_far(self, trial: int) -> tuple[TrialSpec, Record, tuple[Mapping[str, object], ...]]:
+        """A trial that is under way, what was recorded of it until now, and what its tuner says of it."""
+        course = self._courses[trial]
+        return course.spec, course.record, _facts(course)
 
     def _free(self, lane: int) -> None:
         del self._owners[lane]
@@ -511,3 +515,8 @@ class Drive:
 
     def _end(self, trial: int, outcome: str, reason: str = "", row: Row | None = None) -> Ended:
         return replace(self.stop(trial), outcome=outcome, reason=reason, row=row)
+
+
+def _facts(course: Course) -> tuple[Mapping[str, object], ...]:
+    facts: Callable[[], list[Mapping[str, object]]] = getattr(course.tuner, "facts", list)
+    return tuple(facts())

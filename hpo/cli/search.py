@@ -158,7 +158,9 @@ def _run(config: StudyConfig, folder: Path, json: bool, debug: bool) -> None:
             _to_stderr(line)
 
     def listener(config: StudyConfig, runner: runners.Runner, folder: Path) -> console.Console:
-        one = console.build("json" if json else "auto", config.objective, config.limits, runner.busy)
+        one = console.build(
+            "json" if json else "auto", config.objective, config.limits, runner.busy, folder=folder
+        )
         shown.append(one)
         return one
 
@@ -214,7 +216,8 @@ def _dry_run(config: StudyConfig, folder: Path) -> None:
         f"task       {config.reference}",
         f"metric     {config.objective.metric}, {config.objective.goal}imised",
         f"reports    {', '.join(metrics) or 'known once it runs'}",
-        f"space      {len(config.space.domains)} searched: {', '.join(config.space.domains)}",
+        f"space      {len(config.space.domains)} searched: {', '.join(config.space.domains)}"
+        + (" (lr between bounds that a range test finds first)" if config.wants_rate_bounds() else ""),
         f"fixed      {fixed or 'nothing'}",
         f"trials     {config.limits.trials or 'until another limit'} of {plan.budget} steps, "
         f"reports at {', '.join(map(str, plan.rungs))}",

@@ -7,6 +7,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Literal, Protocol, TextIO, cast
 
 from hpo import codec
@@ -43,6 +44,7 @@ def build(
     *,
     stream: TextIO | None = None,
     since: float | None = None,
+    folder: Path | None = None,
 ) -> Console:
     """The console of this mode; "auto" is "rich" on a terminal and "plain" elsewhere.
 
@@ -53,6 +55,7 @@ def build(
         lanes: asked for (busy, all) whenever the display is drawn.
         stream: instead of standard output.
         since: events before this time (seconds since the epoch) are not shown; now, unless given.
+        folder: of the study, where the rates lie that are found while training.
 
     Raises:
         MissingDependency: mode "rich" without the package.
@@ -71,7 +74,7 @@ def build(
         from hpo.listeners.live import Live
     except ImportError as error:
         raise MissingDependency("the live display needs rich: install it, or use plain lines") from error
-    return Live(out, objective, limits, lanes, since)
+    return Live(out, objective, limits, lanes, since, folder)
 
 
 class Lines:

@@ -3,6 +3,7 @@
 import atexit
 import threading
 import time
+from pathlib import Path
 from typing import TextIO
 
 import rich.console
@@ -20,7 +21,7 @@ from hpo.limits import Limits
 from hpo.listeners import words
 from hpo.listeners.console import Lanes, ending, opening, searched
 from hpo.listeners.progress import Progress
-from hpo.listeners.rates import has_default_schedule, rate_curve
+from hpo.listeners.rates import evenly, followed, has_default_schedule, rate_curve
 from hpo.objective import Objective
 
 _STYLES: dict[State, str] = {
@@ -45,12 +46,15 @@ class Live:
         limits: Limits | None,
         lanes: Lanes | None,
         since: float,
+        folder: Path | None = None,
     ) -> None:
         self._console = rich.console.Console(file=stream, highlight=False, emoji=False, markup=False)
         self._history = History(objective)
         self._progress = Progress(limits)
         self._lanes = lanes
         self._since = since
+        self._folder = folder  # of the study: where rates lie that are found while training
+        self._followed: tuple[tuple[int, int], list[tuple[int, float]]] = ((-1, -1), [])
         # Reentrant: a note may come from a signal handler, in the middle of taking in an event.
         self._lock = threading.RLock()
         self._live = rich.live.Live(
@@ -165,16 +169,29 @@ class Live:
         width = min(_CURVE_WIDTH, self._console.width // 3)
         is_default = has_default_schedule(self._history.study)
         points = rate_curve(trial.spec.config, trial.spec.horizon, is_default, 4 * width)
+        steps = trial.spec.horizon
+        if not points and is_default:
+            points = self._points(trial, 4 * width)
+            steps = points[-1][0] + 1 if points else 0
         if not points or self._console.width < 60:
             return Text("")
-        rates = [rate for _, rate in points]
+        rates = evenly(points, 4 * width)
         encoding = self._console.encoding
         if words.shows("⣿", encoding):
             lines = words.braille(rates, width, _CURVE_HEIGHT)
         else:
             lines = [words.sparkline(rates, width, encoding)]
-        caption = f"rate over {words.count(trial.spec.horizon)} steps"
+        caption = f"rate over {words.count(steps)} steps"
         return Text("\n".join([*lines, caption.rjust(width)]), style="cyan")
+
+    def _points(self, trial: Trial, count: int) -> list[tuple[int, float]]:
+        """The rates that a trial has followed, read again when it has reported again."""
+        if self._folder is None:
+            return []
+        place = trial.spec.trial, len(trial.reports) + (trial.state != "running")
+        if self._followed[0] != place:
+            self._followed = place, followed(self._folder, trial.spec.trial, trial.spec.config, count)
+        return self._followed[1]
 
     def _states(self) -> Text:
         text = Text()

@@ -1,5 +1,6 @@
 """The learning-rate schedule of a trial, as points to show."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ def rate_curve(
 ) -> list[tuple[int, float]]:
     """(step, rate) at some steps of the horizon; empty when the config describes no schedule.
 
-    So where rates are found while training: `followed` has those, once the trial has ended. Without
+    So where rates are found while training: `followed` has those. Without
     `is_default`, a config must name its schedule: an `lr` of a black box is its own affair.
     """
     peak = config.get("lr")
@@ -40,9 +41,9 @@ def rate_curve(
 
 
 def followed(folder: Path, trial: int, config: Config, points: int = POINTS) -> list[tuple[int, float]]:
-    """(step, rate) at some of the kept steps of a task's trial whose rates were found while it was trained.
+    """(step, rate) at some of the kept steps of a task's trial whose rates are found while it is trained.
 
-    Empty for a plain schedule, and without a trace.
+    Of a trial under way as of its last report. Empty for a plain schedule, and without a trace.
     """
     peak = config.get("lr")
     if isinstance(peak, (bool, str)) or peak is None or not is_found_online(config):
@@ -52,3 +53,14 @@ def followed(folder: Path, trial: int, config: Config, points: int = POINTS) -> 
         return []
     at = sampled(trace.factor, points)
     return list(zip(trace.steps[at].tolist(), (peak * trace.factor[at]).tolist(), strict=True))
+
+
+def evenly(points: Sequence[tuple[int, float]], count: int) -> list[float]:
+    """The rates at so many evenly spaced steps: points where little happened may be far apart.
+
+    >>> evenly([(0, 1.0), (10, 0.0)], 3)
+    [1.0, 0.5, 0.0]
+    """
+    steps, rates = [step for step, _ in points], [rate for _, rate in points]
+    found: list[float] = np.interp(np.linspace(steps[0], steps[-1], count), steps, rates).tolist()
+    return found

@@ -4,11 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from hpo.history import History, State, Trial, readings
 from hpo.listeners import words
-from hpo.listeners.rates import followed, has_default_schedule, rate_curve
+from hpo.listeners.rates import evenly, followed, has_default_schedule, rate_curve
 from schedules import spec as schedules
 
 _STATES: tuple[State, ...] = ("completed", "stopped", "diverged", "failed", "out_of_memory", "running")
@@ -92,13 +90,10 @@ def _schedule(history: History, trial: Trial, folder: Path | None, encoding: str
         name, over = f"{name} (as followed)", trial.kept
     if not points:
         return []
-    steps, rates = [step for step, _ in points], [rate for _, rate in points]
-    # Points where little happened may be far apart.
-    evenly = np.linspace(steps[0], steps[-1], 4 * _CURVE_WIDTH)
-    even: list[float] = np.interp(evenly, steps, rates).tolist()
+    rates = [rate for _, rate in points]
     return [
         f"schedule: {name}",
-        f"  {words.sparkline(even, _CURVE_WIDTH, encoding)}",
+        f"  {words.sparkline(evenly(points, 4 * _CURVE_WIDTH), _CURVE_WIDTH, encoding)}",
         f"  rate {words.number(rates[0])} at first, {words.number(max(rates))} at most, "
         f"{words.number(rates[-1])} at last, over {words.count(over)} steps",
     ]

@@ -53,6 +53,16 @@ class Runner(Protocol):
         """
         ...
 
+    def explore(self, spec: TrialSpec) -> Sequence[Mapping[str, Any]]:
+        """Train a trial that is none of the study's, and what its tuner found: rows of `Planned.facts`.
+
+        Called before the first trial; leaves nothing behind.
+
+        Raises:
+            UsageError: what runs here has no tuner, or the trial fails, with the reason.
+        """
+        ...
+
     def busy(self) -> tuple[int, int]:
         """(lanes that are training, lanes there are)."""
         ...

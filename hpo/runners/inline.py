@@ -184,6 +184,12 @@ class InlineRunner:
         """Nothing: a black box has no test split that we know of."""
         return {}
 
+    def explore(self, spec: TrialSpec) -> Sequence[Mapping[str, Any]]:
+        """Refused: a function is no task, and has no tuner."""
+        raise UsageError(
+            f"objective {self.target.reference!r} is a function: only a task's rates can be tried"
+        )
+
     def close(self) -> None:
         """Close every generator."""
         self.stop(list(self._running))

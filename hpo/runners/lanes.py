@@ -3,10 +3,10 @@
 import time
 import traceback
 from collections import deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 
@@ -15,7 +15,7 @@ from hpo.events import Noticed, Outcome, TrialFinished, TrialReported
 from hpo.runners.base import Heard, Target
 from hpo.runners.faults import device_of, one_line
 from hpo.runners.shared import SharedData
-from hpo.traces import trace_name
+from hpo.traces import is_found_online, trace_name
 from trials.checking import check
 from trials.compiling import Compiler, Origin
 from trials.drive import Drive, Ended, Reduced
@@ -23,10 +23,11 @@ from trials.lanes import Lanes
 from trials.names import TASKS
 from trials.program import Program
 from trials.recipe import recipe
+from trials.record import Record
 from trials.rows import Row
 from trials.spec import Config, Report, TrialSpec, is_out_of_memory
 from trials.task import Splits, Task, load_task
-from trials.train import build, load_splits, to_device
+from trials.train import build, load_splits, to_device, train
 
 _PROGRAMS = 32  # kept at a time; more only while that many have trials
 
@@ -279,6 +280,7 @@ class LanesRunner:
             match one:
                 case Report():
                     events.append(TrialReported(one, time.time()))
+                    self._show_trace(drive, one.trial)
                 case Reduced():
                     wait = f", {len(one.parked)} wait on the host" if one.parked else ""
                     line = (
@@ -305,13 +307,26 @@ class LanesRunner:
         self._finish(ended.trial, cast(Outcome, ended.outcome), error=ended.reason, row=name)
 
     def _keep_trace(self, ended: Ended) -> None:
-        """Write what was measured at every step; a study without it is as good, so no trial fails by it."""
-        if ended.record is None or not self.target.save:
+        """Write what was measured at every step."""
+        if ended.record is not None:
+            self._write_trace(ended.trial, ended.record, ended.facts)
+
+    def _show_trace(self, drive: Drive, trial: int) -> None:
+        """The same of a trial under way, where only its trace says what rates it follows."""
+        if trial not in drive:
+            return  # ended in this very tick
+        spec, record, facts = drive.so_far(trial)
+        if is_found_online(spec.config) and record.kept:
+            self._write_trace(trial, record, facts)
+
+    def _write_trace(self, trial: int, record: Record, facts: Iterable[Mapping[str, object]]) -> None:
+        """A study without it is as good, so no trial fails by it."""
+        if not self.target.save:
             return
         try:
-            ended.record.save(Path(self.target.folder) / trace_name(ended.trial), ended.facts)
+            record.save(Path(self.target.folder) / trace_name(trial), facts)
         except OSError as error:
-            self._notice("trace", f"the steps of trial {ended.trial} could not be written: {error}")
+            self._notice("trace", f"the steps of trial {trial} could not be written: {error}")
 
     def _drain(self) -> list[TrialFinished | Noticed]:
         said, self._said = self._said, []
@@ -338,6 +353,19 @@ class LanesRunner:
         found = program.evaluate(block, splits.test)
         return {f"test_{name}": float(values[0]) for name, values in found.items()}
 
+    def explore(self, spec: TrialSpec) -> Sequence[Mapping[str, Any]]:
+        """What a tuner finds; see `Runner.explore`."""
+        try:
+            task, splits = self._load()
+            reports = train(task, spec, splits=splits, device=self.device, lanes=None, metric="train_loss")
+            ended = _value(reports)
+        # The user's own code runs here too.
+        except Exception as error:
+            raise UsageError(one_line(self.target.reference, error)) from error
+        if ended.outcome in ("failed", "out_of_memory"):
+            raise UsageError(f"task {self.target.reference!r}: {ended.reason}")
+        return ended.facts
+
     def close(self) -> None:
         """Drop everything; trials that were running have no end."""
         self._compiler.close()
@@ -345,3 +373,12 @@ class LanesRunner:
         self._turns.clear()
         self._where.clear()
         self._waiting.clear()
+
+
+def _value(reports: Iterator[Report]) -> Ended:
+    """How a trial ended, its reports being nobody's."""
+    while True:
+        try:
+            next(reports)
+        except StopIteration as end:
+            return end.value

@@ -191,6 +191,10 @@ class ProcessesRunner:
         """Metrics on the test split; see `Runner.test`."""
         return cast(Mapping[str, float], self._ask("test", spec, row))
 
+    def explore(self, spec: TrialSpec) -> Sequence[Mapping[str, Any]]:
+        """What a tuner finds; see `Runner.explore`."""
+        return cast(Sequence[Mapping[str, Any]], self._ask("explore", spec))
+
     def free(self) -> int:
         """Lanes without a trial, over all workers."""
         return max(0, sum(worker.free() for worker in self._workers) - len(self._waiting))

@@ -15,7 +15,8 @@ import numpy as np
 from schedules import build, every_step, thin, to_text
 from schedules.laws import Curve, fit, optimise, planned
 from schedules.types import Schedule
-from tests.bench.rates import BENCHES, SCHEDULES, WINDOW, Results, Run, _warmed, interval
+from tests.bench.rates import Results, interval
+from tests.bench.rates_runs import BENCHES, SCHEDULES, WINDOW, Machine, Run, warmed
 
 SHORT, LONG = 750, 1500
 LAST = 5  # windows that the last loss is averaged over
@@ -46,18 +47,19 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("predicted.json"))
     options = parser.parse_args()
+    machine = Machine(options.workers)
     results = Results(options.out, BENCHES["transformer"])
     peak, seeds = options.peak, options.seeds
     curves: list[Curve] = []
     for name in ("constant", "wsd"):
-        made = runs(f"short {name}", _warmed(SCHEDULES[name]), SHORT, peak, seeds)
-        results.make(made, options.workers)
-        schedule = build(_warmed(SCHEDULES[name]), SHORT)
+        made = runs(f"short {name}", warmed(SCHEDULES[name]), SHORT, peak, seeds)
+        results.make(made, machine)
+        schedule = build(warmed(SCHEDULES[name]), SHORT)
         curves.append(as_curve(mean_curve(results, made), schedule, peak, name))
     law = fit(curves)
     best = optimise(law, LONG, peak, warmup_steps=LONG // 20)
     factors = best.schedule(np.arange(LONG))
-    texts = {name: _warmed(SCHEDULES[name]) for name in TRIED}
+    texts = {name: warmed(SCHEDULES[name]) for name in TRIED}
     texts["optimised"] = to_text(thin(every_step(factors).factors))
     print(
         f"optimised: hold {best.hold_fraction:.2f} of the steps after warm-up, then power {best.power:.2f}\n"
@@ -69,7 +71,7 @@ def main() -> None:
     cosine: dict[int, float] = {}
     for name, text in texts.items():
         made = runs(f"long {name}", text, LONG, peak, seeds)
-        results.make(made, options.workers)
+        results.make(made, machine)
         schedule = best.schedule if name == "optimised" else build(text, LONG)
         losses = law.predict(planned(schedule, LONG, peak)).losses
         foretold[name] = float(np.mean(losses[-LAST * WINDOW :]))

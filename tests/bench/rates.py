@@ -1,97 +1,38 @@
 """Rates that listen against tuned schedules: a convnet on MNIST and a character transformer.
 
     python -m tests.bench.rates [--task convnet transformer] [--seeds 5] [--only NAME ...] [--out FILE]
+    python -m tests.bench.rates --task long --seeds 1 [--device cuda]
 
-Every run is a trial of one task under one schedule or tuner. Finished runs are kept in FILE and not made
-again, so that the benchmark can be stopped at any time. Loss is on the report set; rates are compared on
-another. Every schedule is taken at the rate of the grid that is best for it on the mean over seeds; tuners
-are told nothing of that. Three counters: `kept` steps of the trajectory that survives, `spent` all steps of
-training, `wall` steps one after another.
+`long` is a transformer of 0.8 million weights for 8,000 steps, with fewer contenders. Every run is a trial of
+one task under one schedule or tuner. Finished runs are kept in FILE and not made again, so that the benchmark
+can be stopped at any time. Loss is on the report set; rates are compared on another. Every schedule is taken
+at the rate of the grid that is best for it on the mean over seeds; tuners are told nothing of that. Three
+counters: `kept` steps of the trajectory that survives, `spent` all steps of training, `wall` steps one after
+another.
 """
 
 import argparse
 import json
-import multiprocessing
 import platform
 import sys
-import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from trials.compiling import Compiler, Origin
-from trials.drive import Drive, Ended
-from trials.lanes import Lanes
-from trials.recipe import recipe
-from trials.record import Record
-from trials.signals import LOSS
-from trials.spec import Report, TrialSpec
-from trials.task import load_task
-from trials.train import build, load_splits
+from tests.bench.rates_runs import BENCHES, LANES, SCHEDULES, Bench, Machine, Run, made, warmed
 
-HERE = Path(__file__).with_name("rates_tasks.py")
-SCHEDULES = {
-    "constant": "constant",
-    "cosine": "cosine",
-    "linear": "linear",
-    "wsd": "wsd(cooldown_fraction=0.2)",
-    "rex": "rex",
-    "step": "multistep(milestones=[0.5, 0.75], drop=0.1)",
-}
-LANES = 8
-WINDOW = 10  # steps that training losses are averaged over
-CHANCE = {"convnet": 2.3, "transformer": 4.17}  # loss of a model that knows nothing
-
-
-@dataclass(frozen=True)
-class Bench:
-    """One task of the benchmark."""
-
-    name: str
-    reference: str
-    steps: int
-    grid: tuple[float, ...]  # rates, a factor of two apart
-    horizons: tuple[float, ...] = (0.5, 0.65, 0.8, 1.25, 1.6, 2.0)  # of the cosine, over the steps
-
-    @property
-    def centre(self) -> float:
-        """The middle of the grid."""
-        return float(np.sqrt(self.grid[0] * self.grid[-1]))
-
-
-BENCHES = {
-    "convnet": Bench("convnet", f"{HERE}:Mnist", 1000, tuple(0.01 * 2**n for n in range(6))),
-    "transformer": Bench("transformer", f"{HERE}:Shakespeare", 1500, tuple(1e-3 * 2**n for n in range(6))),
-}
-
-
-@dataclass(frozen=True)
-class Run:
-    """One trial to be made."""
-
-    contender: str
-    lr: float
-    seed: int
-    schedule: str
-    horizon: int
-    budget: int
-
-    @property
-    def key(self) -> str:
-        """What it is kept under."""
-        return f"{self.contender}|{self.lr:g}|{self.seed}|{self.horizon}|{self.budget}"
+CHANCE = {"convnet": 2.3, "transformer": 4.17, "long": 4.17}  # loss of a model that knows nothing
 
 
 def baselines(bench: Bench, seeds: int) -> Iterator[Run]:
     """Every schedule at every rate of the grid, and cosines over other horizons."""
     for seed in range(seeds):
-        for name, text in SCHEDULES.items():
+        for name in bench.schedules:
             for lr in bench.grid:
-                yield Run(name, lr, seed, _warmed(text), bench.steps, bench.steps)
+                yield Run(name, lr, seed, warmed(SCHEDULES[name]), bench.steps, bench.steps)
 
 
 def horizons(bench: Bench, seeds: int, lr: float) -> Iterator[Run]:
@@ -99,27 +40,36 @@ def horizons(bench: Bench, seeds: int, lr: float) -> Iterator[Run]:
     for seed in range(seeds):
         for share in bench.horizons:
             steps = round(share * bench.steps)
-            yield Run(f"cosine x{share:g}", lr, seed, _warmed("cosine"), steps, steps)
+            yield Run(f"cosine x{share:g}", lr, seed, warmed("cosine"), steps, steps)
 
 
-def _warmed(text: str) -> str:
-    if text.endswith(")"):
-        return f"{text[:-1]}, warmup_fraction=0.05)"
-    return f"{text}(warmup_fraction=0.05)"
+_IN_WALL = (
+    0.93  # of the steps that a search in two stages may keep for its wall steps to be those of the rival
+)
 
 
 def tuners(bench: Bench, seeds: int, best: float) -> Iterator[Run]:
     """What listens, told nothing of the tuned rate unless the name says so."""
     long, steps = 3 * bench.steps, bench.steps
+    ladder, bent = "published=true, stages=2", "anneal_fraction=0.2"
     told: dict[str, tuple[float, str, int]] = {
-        "race rex": (bench.centre, 'race(base="rex")', long),
-        "race wsd": (bench.centre, 'race(base="wsd(cooldown_fraction=0.2)")', long),
-        "race rex, spent": (bench.centre, 'race(base="rex")', steps),
+        "race": (bench.centre, "race", long),
+        "race, one look": (bench.centre, "race(finalists=1)", long),
+        "race, spent": (bench.centre, "race", steps),
+        # As it was before two looks.
+        "race rex": (bench.centre, 'race(base="rex", finalists=1)', long),
+        "race wsd": (bench.centre, 'race(base="wsd(cooldown_fraction=0.2)", finalists=1)', long),
+        "race rex, spent": (bench.centre, 'race(base="rex", finalists=1)', steps),
         "lean from best/16": (best, "lean(start_factor=0.0625)", steps),
         "lean from best/8": (best, "lean(start_factor=0.125)", steps),
         "autolrs": (bench.centre, "autolrs", 8 * steps),
+        "autolrs, wall": (bench.centre, "autolrs(rounds=[6])", 8 * steps),
         "autolrs, spent": (bench.centre, "autolrs", steps),
         "autolrs published": (bench.centre, "autolrs(published=true)", 8 * steps),
+        # The ladder from the paper's form to ours: each rung changes how candidates are scored.
+        "autolrs published, two stages": (bench.centre, f"autolrs({ladder})", 8 * steps),
+        "autolrs, forecast": (bench.centre, f'autolrs({ladder}, {bent}, forecaster="bounded")', 8 * steps),
+        "autolrs, validation": (bench.centre, f'autolrs({ladder}, {bent}, score="last")', 8 * steps),
         # Intervals that reach four times the best rate: none of these may die.
         "race to 4x": (best, "race(low=0.03, high=4.0, k=6)", long),
         "autolrs to 4x": (best, "autolrs(low=0.03, high=4.0)", 8 * steps),
@@ -127,116 +77,9 @@ def tuners(bench: Bench, seeds: int, best: float) -> Iterator[Run]:
     }
     for seed in range(seeds):
         for name, (lr, text, budget) in told.items():
-            yield Run(name, lr, seed, text, steps, budget)
-
-
-# -- running ----------------------------------------------------------------------------------------------
-
-
-def _made(bench: Bench, runs: list[Run], workers: int) -> Iterator[tuple[Run, dict[str, Any]]]:
-    """The results of these runs, as they come."""
-    parts = [runs[place::workers] for place in range(workers)]
-    queue: Any = multiprocessing.get_context("spawn").Queue()
-    context = multiprocessing.get_context("spawn")
-    processes = [
-        context.Process(target=_work, args=(bench, part, queue), daemon=True) for part in parts if part
-    ]
-    for process in processes:
-        process.start()
-    left = len(runs)
-    while left:
-        said = queue.get()
-        if isinstance(said, str):
-            raise SystemExit(said)
-        left -= 1
-        yield said
-    for process in processes:
-        process.join()
-
-
-def _work(bench: Bench, runs: list[Run], queue: Any) -> None:
-    import traceback
-
-    try:
-        for found in _train(bench, runs):
-            queue.put(found)
-    except Exception:  # noqa: BLE001 - told to the process that waits
-        queue.put(traceback.format_exc())
-
-
-def _train(bench: Bench, runs: list[Run]) -> Iterator[tuple[Run, dict[str, Any]]]:
-    torch.set_num_threads(1)
-    task = load_task(bench.reference)
-    device = torch.device("cpu")
-    splits = load_splits(task, 0, device)
-    first = {"lr": 0.1, "schedule": "cosine"}
-    compiler = Compiler(
-        "always", Origin(bench.reference, {}, ".", 0), notice=lambda line: print(line, file=sys.stderr)
-    )
-    drive = Drive(Lanes(build(task, splits, recipe(task, first), device), LANES, compiler))
-    waiting, under_way, last = list(runs), dict[int, Run](), dict[int, Report]()
-    number = 0
-    began: dict[int, float] = {}
-    while waiting or under_way:
-        # A race has the lanes to itself: its candidates run side by side.
-        while waiting and drive.room() and not (under_way and _probes(waiting[0])):
-            if any(_probes(run) for run in under_way.values()):
-                break
-            run = waiting.pop(0)
-            config = {"lr": run.lr, "schedule": run.schedule}
-            spec = TrialSpec(number, config, run.seed, run.budget, (run.budget,), run.horizon, 0)
-            drive.admit(spec)
-            under_way[number], began[number] = run, time.perf_counter()
-            number += 1
-        for said in drive.tick():
-            match said:
-                case Report():
-                    last[said.trial] = said
-                case Ended():
-                    run = under_way.pop(said.trial)
-                    yield run, _result(said, last.pop(said.trial, None), drive, splits, began.pop(said.trial))
-                case _:
-                    pass
-    compiler.close()
-
-
-def _probes(run: Run) -> bool:
-    return run.budget > run.horizon or run.contender.startswith(("race", "lean", "autolrs", "published"))
-
-
-def _result(ended: Ended, report: Report | None, drive: Drive, splits: Any, began: float) -> dict[str, Any]:
-    record = ended.record
-    assert record is not None
-    kept = sum(len(part) for part in record.kept)
-    spent = kept + sum(len(one.signals) for one in record.tried if not one.is_adopted)
-    found: dict[str, Any] = {
-        "outcome": ended.outcome,
-        "kept": kept,
-        "spent": spent,
-        "wall": report.wall if report else None,
-        "seconds": time.perf_counter() - began,
-        "reason": ended.reason,
-        "facts": [dict(one) for one in ended.facts],
-        "curve": [round(float(x), 5) for x in _windows(record)],
-    }
-    if ended.row is not None:
-        program = drive.lanes.program
-        block = program.block(1)
-        block.weights[0], block.buffers[0] = ended.row.weights, ended.row.buffers
-        block.hyper[0] = torch.tensor([ended.row.hyper[name] for name in program.float_names])
-        found["loss"] = float(program.evaluate(block, splits.val)["loss"][0])
-    else:
-        found["loss"] = float("inf")
-    return found
-
-
-def _windows(record: Record) -> list[float]:
-    """Mean training loss over each ten kept steps."""
-    losses = np.concatenate([part[:, LOSS] for part in record.kept]) if record.kept else np.zeros(0)
-    return [float(losses[start : start + WINDOW].mean()) for start in range(0, len(losses), WINDOW)]
-
-
-# -- telling ------------------------------------------------------------------------------------------------
+            horizon = round(_IN_WALL * steps) if name == "autolrs, wall" else steps
+            if not bench.tuners or name in bench.tuners:
+                yield Run(name, lr, seed, text, horizon, budget)
 
 
 class Results:
@@ -247,14 +90,19 @@ class Results:
         self.all: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
         self.mine: dict[str, Any] = self.all.setdefault(bench.name, {})
 
-    def make(self, runs: list[Run], workers: int) -> None:
+    def make(self, runs: list[Run], machine: Machine) -> None:
         """Make the runs that are missing."""
         missing = [run for run in runs if run.key not in self.mine]
-        for count, (run, found) in enumerate(_made(self.bench, missing, workers), 1):
+        for count, (run, found) in enumerate(made(self.bench, missing, machine), 1):
             self.mine[run.key] = found
             print(f"{self.bench.name} {count}/{len(missing)} {run.key}: {found['loss']:.4f}", file=sys.stderr)
             if count % 10 == 0 or count == len(missing):
                 self.path.write_text(json.dumps(self.all))
+
+    def forget(self, contenders: Sequence[str]) -> None:
+        """Let go of the runs of these, made before they were changed."""
+        for key in [key for key in self.mine if key.split("|")[0] in contenders]:
+            del self.mine[key]
 
     def losses(self, contender: str, lr: float | None = None) -> Mapping[float, dict[int, float]]:
         """Rate -> seed -> loss."""
@@ -291,18 +139,20 @@ def interval(differences: list[float]) -> str:
     return f"{values.mean():+.4f} [{values.mean() - half:+.4f}, {values.mean() + half:+.4f}]"
 
 
-def horizon_of(results: Results, loss: float) -> float:
-    """How long a cosine at the tuned rate needs for this loss, over the steps."""
+def horizon_of(results: Results, loss: float) -> str:
+    """How long a cosine at the tuned rate needs for this loss, over the steps; "-" where none was run."""
     bench = results.bench
     curve = {1.0: float(np.mean(list(results.best("cosine")[1].values())))}
     for share in bench.horizons:
         found = results.losses(f"cosine x{share:g}")
         if found:
             curve[share] = float(np.mean(list(next(iter(found.values())).values())))
+    if len(curve) == 1:
+        return "-"
     shares = np.array(sorted(curve))
     # Seeds make the curve rise here and there: a longer run is never taken to be worse.
     losses = np.minimum.accumulate([curve[share] for share in shares])
-    return float(np.interp(-loss, -losses, shares))
+    return f"{np.interp(-loss, -losses, shares):.2f}"
 
 
 def table(results: Results) -> list[str]:
@@ -330,36 +180,47 @@ def table(results: Results) -> list[str]:
             dead = sum(not loss < CHANCE[bench.name] for loss in losses.values())
         lines.append(
             f"| {name} | {rate:g} | {mean:.4f} | {interval([losses[s] - cosine[s] for s in shared])} | "
-            f"{horizon_of(results, mean):.2f} | {kept:.0f} | {spent:.0f} | {wall:.0f} | {dead} |"
+            f"{horizon_of(results, mean)} | {kept:.0f} | {spent:.0f} | {wall:.0f} | {dead} |"
         )
     return lines
+
+
+def device_name(device: str) -> str:
+    """What runs were made on, in words."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return platform.processor() or platform.machine()
 
 
 def main() -> None:
     """Make what is missing, print the tables."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--task", nargs="+", default=list(BENCHES), choices=list(BENCHES))
+    parser.add_argument("--task", nargs="+", default=["convnet", "transformer"], choices=list(BENCHES))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--only", nargs="+", default=[])
+    parser.add_argument("--redo", nargs="+", default=[], help="contenders whose finished runs are forgotten")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--lanes", type=int, default=LANES)
     parser.add_argument("--out", type=Path, default=Path("rates.json"))
     parser.add_argument("--table", action="store_true", help="make nothing, print what is there")
     options = parser.parse_args()
-    machine = platform.processor() or platform.machine()
-    print(f"{machine}, torch {torch.__version__}, {options.workers} workers.\n")
+    machine = Machine(options.workers, options.device, options.lanes)
+    print(f"{device_name(options.device)}, torch {torch.__version__}, {options.workers} workers.\n")
     for name in options.task:
         bench = BENCHES[name]
         results = Results(options.out, bench)
+        results.forget(options.redo)
         if not options.table:
-            results.make(list(baselines(bench, options.seeds)), options.workers)
+            results.make(list(baselines(bench, options.seeds)), machine)
             best = results.best("cosine")[0]
-            results.make(list(horizons(bench, options.seeds, best)), options.workers)
+            results.make(list(horizons(bench, options.seeds, best)), machine)
             listening = [
                 run
                 for run in tuners(bench, options.seeds, best)
                 if not options.only or run.contender in options.only
             ]
-            results.make(listening, options.workers)
+            results.make(listening, machine)
         print("\n".join(table(results)), end="\n\n")
 
 

@@ -17,6 +17,7 @@ from hpo.events import Noticed, TrialFinished, TrialReported
 from hpo.runners import processes
 from hpo.runners.base import RUNNERS, Target, build
 from hpo.runners.inline import InlineRunner
+from schedules import span_of
 from tests.trials_sample import CPU, Line, reports_agree, spec
 from trials.rows import Row
 from trials.spec import Report
@@ -150,6 +151,30 @@ def test_every_runner_gives_the_reports_of_the_trial_alone(shared):
     reports, _ = run(shared, specs)
     for one in specs:
         reports_agree(reports[one.trial], list(train(Line(), one, device=CPU)))
+
+
+def test_exploring_says_what_a_tuner_found_and_leaves_nothing_behind(shared, variant, folder):
+    one = spec({**GOOD, "schedule": "range_test(sweep_steps=20)"}, 9, budget=80)
+    before = sorted(folder.rglob("*")), shared.busy()[0], shared.free()
+    if VARIANTS[variant][1] == "inline":
+        with pytest.raises(UsageError, match="only a task's rates can be tried"):
+            shared.explore(one)
+        return
+    facts = shared.explore(one)
+    assert [row["steps"] for row in facts] == [20, 23, 27]
+    low, high = span_of(facts)
+    assert 0 < low < high
+    assert span_of(shared.explore(one)) == (low, high)
+    assert (sorted(folder.rglob("*")), shared.busy()[0], shared.free()) == before
+
+
+def test_exploring_a_trial_that_cannot_be_says_why(shared, variant):
+    if VARIANTS[variant][1] == "inline":
+        return
+    with pytest.raises(UsageError, match="this model cannot be built"):
+        shared.explore(spec({**GOOD, "schedule": "range_test(sweep_steps=20)", "fail": True}, budget=80))
+    with pytest.raises(UsageError, match="diverged at once"):
+        shared.explore(spec({**GOOD, "schedule": "range_test(sweep_steps=20)", "lr": 1e30}, budget=80))
 
 
 def test_a_trial_that_raises_fails_with_its_traceback_and_others_go_on(shared):

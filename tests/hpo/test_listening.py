@@ -9,6 +9,7 @@ import pytest
 from hpo.config import build
 from hpo.errors import UsageError
 from hpo.events import Noticed, TrialFinished, TrialReported
+from hpo.listeners.rates import followed
 from hpo.runners.base import Target
 from hpo.runners.lanes import LanesRunner
 from hpo.traces import trace_name
@@ -91,6 +92,20 @@ def test_a_race_runs_in_lanes_that_no_trial_has_and_leaves_a_trace(runner, tmp_p
         assert file["probe_adopted"].sum() == 1
         assert len(file["probe_steps"]) == 6
         assert '"chosen": true' in str(file["facts"])
+
+
+def test_the_rates_of_a_race_are_there_before_it_ends(runner, tmp_path):
+    race = {**SMALL["digits"], "lr": 0.01, "schedule": "race"}
+    runner.start([spec(race, budget=300, rungs=(60, 150, 200, 250))])
+    lengths, events = [], []
+    while not any(isinstance(one, TrialFinished) for one in events):
+        events += runner.poll(0.1)
+        lengths.append(len(followed(tmp_path, 0, race, points=1000)))
+    # Nothing while it probes, more with every report, and all of it in the end.
+    assert lengths[0] == 0
+    assert 0 < min(filter(None, lengths)) < 200
+    assert lengths == sorted(lengths)
+    assert lengths[-1] == 200
 
 
 def test_a_trial_stopped_while_it_probes_frees_every_lane(runner, tmp_path):

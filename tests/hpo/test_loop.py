@@ -143,6 +143,9 @@ class Scripted:
     def test(self, spec: TrialSpec, row: str) -> Mapping[str, float]:
         return {}
 
+    def explore(self, spec: TrialSpec) -> Sequence[Mapping]:
+        return []
+
     def close(self) -> None:
         self.running.clear()
 

@@ -58,6 +58,26 @@ def test_four_then_two_are_probed_cooled_and_the_best_is_gone_on_from_before_its
     assert tuner.spending.kept == 2000
 
 
+@pytest.mark.parametrize(("error", "stay", "chosen"), [(0.2, True, 1), (0.2, False, 3), (0.0, True, 3)])
+def test_where_the_examples_cannot_tell_the_rate_stays_near_the_one_before(error, stay, chosen):
+    best = np.random.default_rng(0).normal(1.0, 1.0, 100)
+    noise = np.where(np.arange(100) % 2, error, -error)
+    tuner = autolrs(
+        2000, 9000, rounds=[5], guarded=False, chunks=1, stages=1, score="last", ramp_fraction=0.0, stay=stay
+    )
+    tuner.tell(answer(tuner.ask(), [1.0]))
+    probe = tuner.ask()
+    # Rates far below and above are worse beyond doubt; of the others the last is best by a hundredth.
+    losses = [best + 2, best + 0.01 + noise, best + 0.01 + noise, best, best + 2]
+    traces = [
+        Trace(one, np.full(one.steps, 1.0), np.full(one.evals, float(of.mean())), of)
+        for one, of in zip(probe.segments, losses, strict=True)
+    ]
+    tuner.tell(traces)
+    # It began a quarter of the way up the interval, nearest to the second.
+    assert tuner.ask().adopt == chosen
+
+
 def test_stages_double_and_search_where_the_last_one_found_the_best():
     tuner = autolrs(2000, 6000, guarded=False, stages=3, score="last", chunks=1)
     wishes = run_by(tuner, lambda factor: 1.0 + abs(np.log(factor / 5.0)))

@@ -27,7 +27,7 @@ def test_a_race_probes_full_schedules_from_step_0_and_adopts_the_best():
     probe = tuner.ask()
     assert [segment.steps for segment in probe.segments] == [100] * 6
     assert [segment.evals for segment in probe.segments] == [1] * 6
-    full = build("rex(warmup_fraction=0.05)", 1000)
+    full = build("wsd(cooldown_fraction=0.4, warmup_fraction=0.05)", 1000)
     steps = np.arange(100)
     for place, segment in enumerate(probe.segments):
         np.testing.assert_array_equal(segment.lr(steps), full(steps) * 2 ** (place - 2.5))
@@ -41,6 +41,52 @@ def test_a_race_probes_full_schedules_from_step_0_and_adopts_the_best():
     spending = tuner.spending
     assert (spending.kept, spending.spent, spending.wall) == (1000, 1500, 1000)
     assert [row["chosen"] for row in facts_of(tuner)] == [False] * 4 + [True, False]
+
+
+def test_two_finalists_go_on_from_their_own_ends_and_the_better_one_wins():
+    tuner = race(1000, 1700)
+    tuner.tell(answer(tuner.ask(), [5, 4, 3, 1, 2, np.inf]))
+    final = tuner.ask()
+    assert final.starts == (3, 4)
+    assert [(one.steps, one.evals) for one in final.segments] == [(200, 1)] * 2
+    full = build("wsd(cooldown_fraction=0.4, warmup_fraction=0.05)", 1000)
+    for place, segment in enumerate(final.segments):
+        np.testing.assert_array_equal(
+            segment.lr(np.arange(200)), full(np.arange(100, 300)) * 2 ** (place + 0.5)
+        )
+    tuner.tell(answer(final, [1.5, 1.4]))
+    keep = tuner.ask()
+    assert (keep.adopt, keep.segment.steps) == (7, 700)
+    np.testing.assert_array_equal(keep.segment.lr(np.arange(701)), full(np.arange(300, 1001)) * 2**1.5)
+    tuner.tell(answer(keep, [1.0]))
+    spending = tuner.spending
+    assert (spending.kept, spending.spent, spending.wall) == (1000, 1700, 1000)
+    facts = facts_of(tuner)
+    assert [row["stage"] for row in facts] == [0] * 6 + [1] * 2
+    assert [row["chosen"] for row in facts[6:]] == [False, True]
+
+
+def test_a_finalist_that_diverges_leaves_it_to_the_other_and_two_are_an_error():
+    tuner = race(1000, 1700)
+    tuner.tell(answer(tuner.ask(), [5, 4, 3, 1, 2, np.inf]))
+    tuner.tell(answer(tuner.ask(), [np.nan, 2.5]))
+    assert tuner.ask().adopt == 7
+    tuner = race(1000, 1700)
+    tuner.tell(answer(tuner.ask(), [5, 4, 3, 1, 2, np.inf]))
+    with pytest.raises(
+        TunerError, match=r"best after 100 steps \(1.41, 2.83 times lr\) diverged in the next 200"
+    ):
+        tuner.tell(answer(tuner.ask(), [np.nan, np.inf]))
+
+
+def test_there_are_finalists_only_where_they_cost_the_run_no_step():
+    for options, budget in (({}, 1699), ({"finalists": 1}, 3000), ({"final_fraction": 0.05}, 3000)):
+        tuner = race(1000, budget, **options)
+        tuner.tell(answer(tuner.ask(), [5, 4, 3, 1, 2, np.inf]))
+        assert (tuner.ask().adopt, tuner.ask().segment.steps) == (3, 900)
+    tuner = race(1000, 1900, finalists=3)
+    tuner.tell(answer(tuner.ask(), [5, 4, 3, 1, 2, np.inf]))
+    assert tuner.ask().starts == (3, 4, 2)
 
 
 def test_a_race_in_spent_steps_keeps_less_and_still_ends_at_zero():
@@ -67,7 +113,7 @@ def test_probe_share_leaves_out_candidates():
 
 
 def test_lean_warms_up_low_and_probes_once():
-    tuner = lean(1150, 1150)
+    tuner = lean(1150, 1150, guarded=False)
     keep = tuner.ask()
     length = 1000
     assert (keep.segment.steps, keep.adopt, float(keep.segment.lr(49))) == (50, None, 1 / 16)
@@ -83,6 +129,34 @@ def test_lean_warms_up_low_and_probes_once():
     tuner.tell(answer(keep, [1.0]))
     assert tuner.ask() is None
     assert (tuner.spending.kept, tuner.spending.spent) == (length, 1150)
+
+
+def test_lean_takes_the_lowest_of_rates_that_the_examples_cannot_tell_apart():
+    rng = np.random.default_rng(0)
+    best = rng.normal(1.0, 1.0, 100)
+    noise = np.where(np.arange(100) % 2, 0.21, -0.19)  # 0.01 worse, standard error 0.0201
+    for other, chosen in ((best + noise, 1), (best + 0.01, 2)):
+        tuner = lean(1150, 1150, guarded=False)
+        tuner.tell(answer(tuner.ask(), [1.0]))
+        tuner.tell(answer(tuner.ask(), [4, 1.01, 1.0, 2], [best + 3, other, best, best + 1]))
+        assert tuner.ask().adopt == chosen
+        assert [row["chosen"] for row in facts_of(tuner)] == [place == chosen for place in range(4)]
+
+
+@pytest.mark.parametrize(("after", "is_taken_back"), [(1.4, False), (1.6, True), (np.nan, True)])
+def test_lean_takes_back_what_blows_up_and_lets_noise_pass(after, is_taken_back):
+    tuner = lean(1150, 1150)
+    while len(getattr(tuner.ask(), "segments", ())) < 4:
+        tuner.tell(answer(tuner.ask(), [1.0]))
+    tuner.tell(answer(tuner.ask(), [4, 3, 1, 2]))
+    piece = tuner.ask().segments[0]
+    assert float(piece.lr(0)) == 9 / 16
+    tuner.tell(answer(tuner.ask(), [after]))
+    again = tuner.ask()
+    if is_taken_back:
+        assert float(again.segments[0].lr(0)) == 9 / 32
+    else:
+        assert isinstance(again, Keep)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -116,7 +190,7 @@ def test_rates_that_all_diverge_are_lowered():
 
 
 def test_lean_lowers_rates_that_all_diverge_below_its_start():
-    tuner = lean(1150, 1400)
+    tuner = lean(1150, 1400, guarded=False)
     tuner.tell(answer(tuner.ask(), [1.0]))
     tuner.tell(answer(tuner.ask(), [np.nan] * 4))
     assert [float(segment.lr(0)) * 128 for segment in tuner.ask().segments] == [1, 3, 9, 27]
@@ -147,7 +221,7 @@ def test_candidates_that_the_validation_split_cannot_tell_apart_are_an_error_tha
     with pytest.raises(TunerError, match=r"on 100 examples: a validation split of at least 1700 examples"):
         tuner.tell(answer(tuner.ask(), [1.0, 1.01], [one, other]))
     assert tuner.ask() is None
-    clear = race(1000, 1500, k=2)
+    clear = race(1000, 1500, k=2, finalists=1)
     clear.tell(answer(clear.ask(), [1.0, 1.01], [one, one + 0.01]))
     assert isinstance(clear.ask(), Keep)
 
@@ -217,6 +291,7 @@ def test_what_is_counted_is_what_was_run(horizon, more, options, is_guarded, lr)
         (lambda: race(100, 50), "budget=50 and probe_share=1 leave no steps for two candidates"),
         (lambda: race(1000, 1500, probe_share=0.01), "probe_share=0.01 leave no steps"),
         (lambda: race(1000, 1500, k=1), "k=1 must be a whole number at least 2"),
+        (lambda: race(1000, 1500, finalists=0), "finalists=0 must be a whole number at least 1"),
         (lambda: race(1000, 1500, ratio=1.0), "ratio=1.0 must be a number above 1"),
         (lambda: race(1000, 1500, rank_fraction=0.6), "rank_fraction=0.6 must be"),
         (lambda: race(1000, 1500, warmup_fraction=0.4), "warmup_fraction=0.4 must be"),

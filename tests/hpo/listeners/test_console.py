@@ -136,6 +136,21 @@ def test_the_live_display_shows_best_states_lanes_and_time_left():
     console.close()
 
 
+def test_the_live_display_draws_the_rates_of_a_trial_that_listens_before_it_ends(tmp_path):
+    stream = Terminal()
+    console = build("rich", Objective(), stream=stream, since=1e18, folder=tmp_path)
+    for event in traced.events()[:-1]:
+        console.tell(event)
+    console._console.print(console._panel(4.0))
+    assert "rate over" not in stream.plain
+    traced.save(tmp_path, 0, kept=440)
+    console.tell(TrialReported(Report(0, 440, 500, 1.0, {"val_loss": 0.4}, 460), 4.0))
+    console._console.print(console._panel(5.0))
+    assert "rate over 440 steps" in stream.plain
+    assert "⠉" in stream.plain
+    console.close()
+
+
 def test_the_live_display_gives_the_cursor_back():
     stream = show("rich", list(sample.events(3)), Terminal())
     assert stream.getvalue().count("\x1b[?25l") == stream.getvalue().count("\x1b[?25h") == 1
