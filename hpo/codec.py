@@ -13,6 +13,8 @@ from typing import Any, cast
 
 from hpo.errors import JournalError
 from hpo.events import (
+    DataLoaded,
+    DataSet,
     Event,
     Noticed,
     StudyFinished,
@@ -24,8 +26,8 @@ from hpo.events import (
 )
 from trials.spec import Report, TrialSpec
 
-FORMAT = 3  # 2: Noticed, and trials that ended out of memory; 3: wall of reports
-_READS = (1, 2, FORMAT)
+FORMAT = 4  # 2: Noticed, and trials that ended out of memory; 3: wall of reports; 4: DataLoaded, targets
+_READS = (1, 2, 3, FORMAT)
 
 _SPELLED = ("inf", "-inf", "nan")
 
@@ -33,6 +35,7 @@ _EVENTS: dict[str, type[Event]] = {
     kind.__name__: kind
     for kind in (
         StudyStarted,
+        DataLoaded,
         TrialStarted,
         TrialReported,
         TrialStopped,
@@ -115,6 +118,8 @@ def decode(line: str | bytes) -> Event:
             fields["spec"] = TrialSpec(**spec)
         elif kind is TrialReported:
             fields["report"] = Report(**fields["report"])
+        elif kind is DataLoaded:
+            fields["sets"] = tuple(DataSet(**one) for one in fields["sets"])
         return kind(**fields)
     except (KeyError, TypeError, ValueError) as error:
         raise JournalError(f"{name} does not fit this version: {error}") from error

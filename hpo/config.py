@@ -142,6 +142,7 @@ class StudyConfig:
             str(folder),
             metric=self.objective.metric,
             split_seed=int(trial["split_seed"]),
+            targets=dict(self.table["report"]["targets"]),
             tick=int(trial["tick"]),
             compile=runner["compile"],
             expected_steps=min(steps, limit.total_steps or steps),
@@ -290,6 +291,7 @@ def build(
         )
     if kind == "task" and searches:
         _check_schedules(space, where, trial["steps"], trial["horizon"] or trial["steps"])
+    _check_targets(filled, kind, where)
     limits = Limits(**filled["limits"])
     if limits == Limits() or (limits.seconds is None and limits == Limits(target=limits.target)):
         limits = Limits(trials=DEFAULT_TRIALS, target=limits.target)
@@ -331,6 +333,20 @@ def build(
     except UsageError as error:
         raise UsageError(f"{where}: {error}") from error
     return config
+
+
+def _check_targets(filled: Mapping[str, Any], kind: Kind, where: str) -> None:
+    """Targets have names that a file can have; where each lies is found out by what trains."""
+    for name, reference in filled["report"]["targets"].items():
+        place = f"{where} [report] targets.{name}"
+        if not re.fullmatch(r"[A-Za-z0-9][\w-]*", name):
+            raise UsageError(f"{place}: a target's name must be of letters, digits, dashes and underscores")
+        if not isinstance(reference, str) or not reference:
+            raise UsageError(f'{place} = {reference!r} must be "module:function" or "path/to/file.npz"')
+        if kind != "task":
+            raise UsageError(f"{place}: only a task is evaluated on targets; this study runs a function")
+        if filled["trial"]["save"] == "none":
+            raise UsageError(f'{place}: targets are read with saved rows: set save = "best" under [trial]')
 
 
 def _schedules(space: Space) -> Sequence[Value]:

@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol
 from trials.spec import Config, Report, TrialSpec
 
 Outcome = Literal["completed", "stopped", "diverged", "failed", "out_of_memory"]
+Figures = Mapping[str, Mapping[str, Mapping[str, float]]]  # trial as a text -> target -> metric -> value
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,24 @@ class StudyStarted:
     versions: Mapping[str, str]  # package name -> version
     source: str  # revision of the working folder's source, "" when unknown
     time: float  # seconds since the epoch, as in every event
+
+
+@dataclass(frozen=True, slots=True)
+class DataSet:
+    """Data that trials are judged on, by what it holds."""
+
+    name: str
+    digest: str  # 16 hexadecimal digits
+    examples: int
+    role: str  # "validation", "target"
+
+
+@dataclass(frozen=True, slots=True)
+class DataLoaded:
+    """What a study judges its trials on, beyond the plain splits. Told before the first trial."""
+
+    sets: tuple[DataSet, ...]
+    time: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +92,13 @@ class TrialFinished:
 
 @dataclass(frozen=True, slots=True)
 class StudyFinished:
-    """A limit was reached. Selection is over, so this is where the test split may have been read."""
+    """A limit was reached. Selection is over: the test split and the targets may have been read."""
 
     reason: str
     time: float
     best: int | None = None  # the chosen trial
     test: Mapping[str, float] = field(default_factory=dict[str, float])  # its metrics on the test split
+    targets: Figures = field(default_factory=dict[str, Mapping[str, Mapping[str, float]]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +110,16 @@ class Noticed:
     time: float
 
 
-Event = StudyStarted | TrialStarted | TrialReported | TrialStopped | TrialFinished | StudyFinished | Noticed
+Event = (
+    StudyStarted
+    | DataLoaded
+    | TrialStarted
+    | TrialReported
+    | TrialStopped
+    | TrialFinished
+    | StudyFinished
+    | Noticed
+)
 
 
 class Listener(Protocol):

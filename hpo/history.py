@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from hpo.events import (
+    DataLoaded,
+    DataSet,
     Event,
     Noticed,
     StudyFinished,
@@ -70,6 +72,10 @@ class History:
         self.study: StudyStarted | None = None  # of the latest session
         self.finish: StudyFinished | None = None  # None again once a finished study is taken up
         self.tested: dict[int, Mapping[str, float]] = {}  # trials chosen so far -> their test metrics
+        self.targeted: dict[
+            int, Mapping[str, Mapping[str, float]]
+        ] = {}  # trial -> target -> its metrics there
+        self.data: tuple[DataSet, ...] = ()  # that trials are judged on, beyond the plain splits
         self.sessions = 0
         self.spent = 0  # steps paid for by all trials
         self.incumbents: list[Incumbent] = []
@@ -89,6 +95,8 @@ class History:
                 self.study, self.finish = event, None
                 self.sessions += 1
                 self._session_start = event.time
+            case DataLoaded():
+                self.data = event.sets
             case TrialStarted(spec):
                 self.trials[spec.trial] = Trial(spec, event.time)
             case TrialReported(report):
@@ -106,6 +114,7 @@ class History:
                 self.finish = event
                 if event.best is not None and event.test:
                     self.tested[event.best] = event.test
+                self.targeted.update((int(trial), found) for trial, found in event.targets.items())
             case Noticed():
                 self.notices.append(event)
         self._last_time = event.time

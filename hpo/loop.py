@@ -14,7 +14,10 @@ from typing import Any, Literal
 
 from hpo.errors import HpoError
 from hpo.events import (
+    DataLoaded,
+    DataSet,
     Event,
+    Figures,
     Listener,
     Noticed,
     StudyFinished,
@@ -26,6 +29,7 @@ from hpo.events import (
     TrialStopped,
 )
 from hpo.history import History, Trial
+from hpo.leading import leading
 from hpo.limits import Limits
 from hpo.pruners.base import Pruner
 from hpo.runners.base import Heard, Runner
@@ -93,6 +97,8 @@ class Search:
     listeners: Sequence[Listener] = ()
     folder: Path | None = None  # where rows lie; None: none are kept
     keep_rows: Literal["best", "all", "none"] = "best"
+    data: tuple[DataSet, ...] = ()  # that trials are judged on, beyond the plain splits
+    leading: int = 0  # trials that targets are read for; 0: there are none
     clock: Callable[[], float] = time.time
     timers: Timers = field(default_factory=Timers)
     problems: list[str] = field(default_factory=list[str])  # what the user should be told at the end
@@ -116,6 +122,8 @@ class Search:
         for event in recorded:
             self._tell(event)
         self._publish([self.begin])
+        if self.data and self.data != self.history.data:
+            self._publish([DataLoaded(self.data, self.clock())])
         if recorded:
             self._take_up()
         reason = self._loop()
@@ -299,7 +307,7 @@ class Search:
     # -- the end ------------------------------------------------------------------------------------------
 
     def _finish(self, reason: str) -> None:
-        """Selection is over: read the test split once, for the chosen trial, and say so."""
+        """Selection is over: read the test split for the chosen trial and the targets for those that lead."""
         best = self.history.best
         test: Mapping[str, float] = {}
         number: int | None = None
@@ -312,23 +320,49 @@ class Search:
                     test = self.runner.test(best.spec, best.row)
                 except HpoError as error:
                     self.problems.append(f"the test split could not be read: {error}")
-        self._publish([StudyFinished(reason, self.clock(), number, dict(test))])
+        targets = self._read_targets()
+        self._publish([StudyFinished(reason, self.clock(), number, dict(test), targets)])
+
+    def _read_targets(self) -> Figures:
+        """What targets say of the trials that lead and were not read before."""
+        if not self.leading or self.folder is None:
+            return {}
+        fresh = [
+            (trial.spec, trial.row)
+            for trial in leading(self.history, self.leading)
+            if trial.spec.trial not in self.history.targeted
+            and trial.row
+            and (self.folder / trial.row).is_file()
+        ]
+        try:
+            return self.runner.targets(fresh) if fresh else {}
+        except HpoError as error:
+            self.problems.append(f"the targets could not be read: {error}")
+            return {}
+
+    def _kept(self) -> set[int]:
+        """Trials whose rows are kept: the best, and those that targets are to be read for."""
+        best = self.history.best
+        some = leading(self.history, self.leading) if self.leading else []
+        return {trial.spec.trial for trial in (*some, *([] if best is None else [best]))}
 
     def _tidy_row(self, trial: Trial) -> None:
-        """Keep the best row only, unless the study wants all."""
+        """Keep the rows of the best trial and of those that lead only, unless the study wants all."""
         if self.folder is None or not trial.row or self.keep_rows == "all":
             return
-        best = self.history.best
-        for other in self.history.trials.values() if best is trial else (trial,):
-            if other.row and other is not best:
+        kept = self._kept()
+        for other in self.history.trials.values() if trial.spec.trial in kept else (trial,):
+            if other.row and other.spec.trial not in kept:
                 (self.folder / other.row).unlink(missing_ok=True)
 
     def _sweep_rows(self) -> None:
         """Remove what a killed search left: files half written, rows not tidied or to be made again."""
         if self.folder is None:
             return
-        best, keeps_all = self.history.best, self.keep_rows == "all"
-        kept = {trial.row for trial in self.history.trials.values() if keeps_all or trial is best}
+        numbers, keeps_all = self._kept(), self.keep_rows == "all"
+        kept = {
+            trial.row for trial in self.history.trials.values() if keeps_all or trial.spec.trial in numbers
+        }
         rows = self.folder / "rows"
         for path in [*rows.glob("trial-[0-9]*.safetensors"), *rows.glob(".trial-[0-9]*")]:
             if path.relative_to(self.folder).as_posix() not in kept:

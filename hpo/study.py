@@ -204,6 +204,7 @@ def search(
         known = runner.check(config.examples())
         if known and config.objective.metric not in known:
             raise UsageError(f"{config.where}: {unknown('metric', config.objective.metric, known)}")
+        data = runner.data()
         for line in config.notices:
             note(line)
         recorded = _open(journal, note)
@@ -238,6 +239,8 @@ def search(
             listeners,
             folder,
             config.table["trial"]["save"],
+            data=data,
+            leading=int(config.table["report"]["leading"]) * any(one.role == "target" for one in data),
         )
         interrupted = stopped = False
         with _drained_by_ctrl_c(loop, note):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from hpo.errors import UsageError
+from hpo.leading import LEADING
 from hpo.options import unknown
 from trials.names import TASKS
 
@@ -53,6 +54,7 @@ _KEYS: dict[str, dict[str, tuple[Any, str]]] = {
         "target": (None, "number"),
         "no_improvement": (None, "count"),
     },
+    "report": {"targets": ({}, "table"), "leading": (LEADING, "count")},
     "tracking": {"uri": ("sqlite:///mlflow.db", "text"), "experiment": ("hpo", "text")},
 }
 _SECTIONS = (*filter(None, _KEYS), "space")
@@ -68,6 +70,7 @@ def check(value: Any, wanted: str, place: str) -> Any:
     right, words = {
         "text": (isinstance(value, str), "a text"),
         "text or table": (isinstance(value, (str, Mapping)), "a text or a table"),
+        "table": (isinstance(value, Mapping), "a table"),
         "whole": (whole and value >= 0, "a whole number of at least 0"),
         "count": (whole and value >= 1, "a whole number of at least 1"),
         "auto or count": (

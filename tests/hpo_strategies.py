@@ -9,6 +9,8 @@ import numpy as np
 from hypothesis import strategies as st
 
 from hpo.events import (
+    DataLoaded,
+    DataSet,
     Event,
     Noticed,
     Outcome,
@@ -261,6 +263,18 @@ events: st.SearchStrategy[Event] = st.one_of(
         time=times,
         best=st.none() | st.integers(0),
         test=st.dictionaries(names, metric_values, max_size=2),
+        targets=st.dictionaries(
+            st.integers(0, 99).map(str),
+            st.dictionaries(names, st.dictionaries(names, metric_values, max_size=2), max_size=2),
+            max_size=2,
+        ),
+    ),
+    st.builds(
+        DataLoaded,
+        sets=st.lists(
+            st.builds(DataSet, name=names, digest=names, examples=st.integers(0), role=names), max_size=3
+        ).map(tuple),
+        time=times,
     ),
     st.builds(Noticed, topic=texts, text=texts, time=times),
 )

@@ -74,7 +74,7 @@ class Task(Protocol):
     Optional attributes: `defaults`, values of hyperparameters a study leaves out; `structure`, names of
     float hyperparameters that `model` needs (each value is then a program of its own); `groups`, weight
     group name -> prefixes of weight names, so that the float hyperparameter `lr_ratio_NAME` scales the
-    group's rate.
+    group's rate; `targets`, name -> function that gives a batch from elsewhere, which only the report reads.
     """
 
     def data(self, split_seed: int) -> Splits:
@@ -96,7 +96,7 @@ class Task(Protocol):
 
 def attribute(task: Task, name: str) -> Any:
     """An optional attribute of a task, or its empty default."""
-    return getattr(task, name, {"defaults": {}, "structure": (), "groups": {}}[name])
+    return getattr(task, name, {"defaults": {}, "structure": (), "groups": {}, "targets": {}}[name])
 
 
 def load_task(reference: str, options: Mapping[str, Value] | None = None, base: Path | None = None) -> Task:

@@ -16,6 +16,8 @@ from typing import Any, Literal, NamedTuple, cast
 
 from hpo import codec
 from hpo.events import (
+    DataLoaded,
+    DataSet,
     Event,
     Noticed,
     StudyFinished,
@@ -67,6 +69,7 @@ class Run:
     end: int | None = None
     metrics: dict[tuple[str, int], Measure] = field(default_factory=dict[tuple[str, int], Measure])
     files: dict[str, str] = field(default_factory=dict[str, str])  # name -> text
+    data: tuple[DataSet, ...] = ()  # that its trials are judged on
 
     def measure(self, key: str, step: int, value: float, time: float) -> None:
         """Add a value, unless the run has one for this key and step."""
@@ -100,6 +103,9 @@ class Runs:
         match event:
             case StudyStarted():
                 self._start_study(event)
+            case DataLoaded():
+                self.study.data = event.sets
+                self.changed.add(STUDY)
             case TrialStarted(spec):
                 self._start_trial(spec, event.time)
             case TrialReported(report):
@@ -126,6 +132,7 @@ class Runs:
             for name, value in event.test.items():
                 key = name if name.startswith("test") else f"test_{name}"
                 self.study.measure(key, self._ended, value, event.time)
+            self._measure_targets(event)
             self.changed.add(STUDY)
 
     def _start_study(self, event: StudyStarted) -> None:
@@ -179,6 +186,18 @@ class Runs:
         for step, rate in curve:
             if before < step <= report.spent:
                 run.measure("lr", step, rate, time)
+
+    def _measure_targets(self, event: StudyFinished) -> None:
+        """What targets say of each trial, in its own run; of the chosen one in the study's too."""
+        for number, targets in event.targets.items():
+            trial = int(number)
+            for target, metrics in targets.items():
+                for name, value in metrics.items():
+                    key = f"target_{target}_{name}"
+                    self.runs[trial].measure(key, self.history.trials[trial].spent, value, event.time)
+                    if trial == event.best:
+                        self.study.measure(key, self._ended, value, event.time)
+            self.changed.add(trial)
 
     def _finish_trial(self, event: TrialFinished) -> None:
         run = self.runs[event.trial]

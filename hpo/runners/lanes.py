@@ -11,17 +11,19 @@ from typing import cast
 import torch
 
 from hpo.errors import UsageError
-from hpo.events import Noticed, Outcome, TrialFinished, TrialReported
+from hpo.events import DataSet, Figures, Noticed, Outcome, TrialFinished, TrialReported
+from hpo.records import Examples, target_name
 from hpo.runners.base import Heard, Target
 from hpo.runners.faults import device_of, one_line
 from hpo.runners.shared import SharedData
 from hpo.traces import trace_name
 from trials.checking import check
 from trials.compiling import Compiler, Origin, preload_tracing
+from trials.data import targets as target_sets
 from trials.drive import Drive, Ended, Reduced
 from trials.lanes import Lanes
 from trials.names import TASKS
-from trials.program import Program
+from trials.program import Block, Program
 from trials.recipe import recipe
 from trials.rows import Row
 from trials.spec import Config, Report, TrialSpec, is_out_of_memory
@@ -68,6 +70,7 @@ class LanesRunner:
         self._lanes = lanes  # None: not measured yet
         self._task: Task | None = None
         self._splits: Splits | None = None
+        self._sealed: Mapping[str, target_sets.Target] | None = None  # targets, until the report reads them
         self._shared = loaded if isinstance(loaded, SharedData) else None
         if isinstance(loaded, tuple):
             self._task, self._splits = loaded[0], to_device(loaded[1], self.device)
@@ -105,6 +108,7 @@ class LanesRunner:
         try:
             task, splits = self._load()
             names = check(task, splits, configs, self.device)
+            self._targets()
             if self._lanes is None:
                 self._measure(configs)
         except UsageError:
@@ -326,17 +330,66 @@ class LanesRunner:
             raise UsageError(one_line(self.target.reference, error)) from error
 
     def _test(self, spec: TrialSpec, row: str) -> Mapping[str, float]:
-        task, splits = self._load()
+        _, splits = self._load()
         if not splits.test or not row:
             return {}
+        program, block = self._restored(spec, row)
+        found = program.evaluate(block, splits.test)
+        return {f"test_{name}": float(values[0]) for name, values in found.items()}
+
+    def _restored(self, spec: TrialSpec, row: str) -> tuple[Program, Block]:
+        """The program of a trial, and one lane with its saved row."""
+        task, splits = self._load()
         program = build(task, splits, recipe(task, spec.config), self.device, notice=lambda line: None)
         saved = Row.load(Path(self.target.folder) / row)
         block = program.block(1)
         block.weights[0].copy_(saved.weights)
         block.buffers[0].copy_(saved.buffers)
         block.hyper[0].copy_(torch.tensor([saved.hyper[name] for name in program.float_names]))
-        found = program.evaluate(block, splits.test)
-        return {f"test_{name}": float(values[0]) for name, values in found.items()}
+        return program, block
+
+    def _targets(self) -> Mapping[str, target_sets.Target]:
+        if self._sealed is None:
+            task, splits = self._load()
+            self._sealed = target_sets.load(self.target.targets, task, splits, Path(self.target.base))
+        return self._sealed
+
+    def data(self) -> tuple[DataSet, ...]:
+        """Digests of what trials are judged on; see `Runner.data`."""
+        try:
+            return tuple(
+                DataSet(name, one.digest, one.examples, "target") for name, one in self._targets().items()
+            )
+        except Exception as error:
+            raise UsageError(one_line(self.target.reference, error)) from error
+
+    def targets(self, trials: Sequence[tuple[TrialSpec, str]]) -> Figures:
+        """Metrics of saved rows on every target; see `Runner.targets`.
+
+        What every example gave is written beside the journal, in `targets`.
+        """
+        try:
+            return self._judged(trials)
+        except Exception as error:
+            raise UsageError(one_line(self.target.reference, error)) from error
+
+    def _judged(self, trials: Sequence[tuple[TrialSpec, str]]) -> Figures:
+        found: dict[str, dict[str, Mapping[str, float]]] = {str(spec.trial): {} for spec, _ in trials}
+        batches = {
+            name: {part: values.to(self.device) for part, values in one.read().items()}
+            for name, one in self._targets().items()
+        }
+        records = {name: Examples(one.digest) for name, one in self._targets().items()}
+        for spec, row in trials:
+            program, block = self._restored(spec, row)
+            for name, batch in batches.items():
+                metrics = program.evaluate(block, batch, per_example=True)
+                values = {metric: one[0].to("cpu").numpy() for metric, one in metrics.items()}
+                records[name].add(spec.trial, values)
+                found[str(spec.trial)][name] = {metric: float(one.mean()) for metric, one in values.items()}
+        for name, record in records.items():
+            record.save(Path(self.target.folder) / target_name(name))
+        return found if batches else {}
 
     def close(self) -> None:
         """Drop everything; trials that were running have no end."""

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from hpo.errors import RunnerError, UsageError
-from hpo.events import TrialFinished
+from hpo.events import DataSet, Figures, TrialFinished
 from hpo.runners.base import Heard, Target, Word
 from hpo.runners.placing import cuda_devices, devices, placed, structure
 from trials.names import TASKS
@@ -190,6 +190,14 @@ class ProcessesRunner:
     def test(self, spec: TrialSpec, row: str) -> Mapping[str, float]:
         """Metrics on the test split; see `Runner.test`."""
         return cast(Mapping[str, float], self._ask("test", spec, row))
+
+    def data(self) -> tuple[DataSet, ...]:
+        """What trials are judged on; see `Runner.data`."""
+        return cast(tuple[DataSet, ...], self._ask("data"))
+
+    def targets(self, trials: Sequence[tuple[TrialSpec, str]]) -> Figures:
+        """Metrics on every target; see `Runner.targets`."""
+        return cast(Figures, self._ask("targets", list(trials)))
 
     def free(self) -> int:
         """Lanes without a trial, over all workers."""

@@ -38,6 +38,7 @@ ALSO: dict[str, set[str]] = {
     "hpo/listeners/mlflow.py": {"mlflow"},
     "hpo/samplers/optuna.py": {"optuna"},
     "hpo/importance.py": {"optuna"},
+    "trials/tasks/printed.py": {"matplotlib", "PIL"},  # fonts, and what draws them
     "hpo/cli/system.py": {"torch"},  # `hpo doctor` looks for devices
 }
 
@@ -52,7 +53,7 @@ ONLY: dict[str, set[str]] = {
 # What takes long to import is imported where it is needed.
 INSIDE_FUNCTIONS: dict[str, set[str]] = {
     "schedules": {"scipy", "sklearn"},
-    "trials": {"sklearn", "transformers", "safetensors", "triton"},
+    "trials": {"sklearn", "transformers", "safetensors", "triton", "matplotlib", "PIL"},
     "hpo": {"scipy", "tomli_w", "rich", "mlflow", "torch", "optuna"},
     "dashboards": set(),
 }

@@ -1,0 +1,33 @@
+"""The trials that lead a study: those a report tells more of, and targets are read for."""
+
+import math
+from collections.abc import Callable
+
+from hpo.history import History, Trial
+
+LEADING = 8  # unless a study says otherwise
+
+# What a study could have been chosen by, besides its own metric; the higher the better.
+_RIVALS: tuple[tuple[str, float], ...] = (
+    ("val_loss", -1.0),
+    ("val_accuracy", 1.0),
+    ("shifted_loss", -1.0),
+    ("shifted_accuracy", 1.0),
+)
+
+
+def leading(history: History, count: int = LEADING) -> list[Trial]:
+    """The best completed trials, best first; then those that another metric would have chosen.
+
+    A trial that is not among them when it ends never is later, so that its row need not be kept.
+    """
+    completed = [trial for trial in history.trials.values() if trial.state == "completed" and trial.reports]
+
+    def best(value: Callable[[Trial], float], most: int) -> list[Trial]:
+        finite = [trial for trial in completed if math.isfinite(value(trial))]
+        return sorted(finite, key=lambda trial: (value(trial), trial.spec.trial))[:most]
+
+    found = best(history.value, count)
+    for name, sign in _RIVALS:
+        found += best(lambda trial, n=name, s=sign: -s * trial.reports[-1].metrics.get(n, math.nan), 1)
+    return list({trial.spec.trial: trial for trial in found}.values())
