@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from hpo.compared import compared
 from hpo.errors import HpoError
 from hpo.events import (
     DataLoaded,
@@ -29,7 +30,6 @@ from hpo.events import (
     TrialStopped,
 )
 from hpo.history import History, Trial
-from hpo.leading import leading
 from hpo.limits import Limits
 from hpo.pruners.base import Pruner
 from hpo.runners.base import Heard, Runner
@@ -98,7 +98,7 @@ class Search:
     folder: Path | None = None  # where rows lie; None: none are kept
     keep_rows: Literal["best", "all", "none"] = "best"
     data: tuple[DataSet, ...] = ()  # that trials are judged on, beyond the plain splits
-    leading: int = 0  # trials that targets are read for; 0: there are none
+    compared: int = 0  # trials that targets are read for; 0: there are none
     clock: Callable[[], float] = time.time
     timers: Timers = field(default_factory=Timers)
     problems: list[str] = field(default_factory=list[str])  # what the user should be told at the end
@@ -325,11 +325,11 @@ class Search:
 
     def _read_targets(self) -> Figures:
         """What targets say of the trials that lead and were not read before."""
-        if not self.leading or self.folder is None:
+        if not self.compared or self.folder is None:
             return {}
         fresh = [
             (trial.spec, trial.row)
-            for trial in leading(self.history, self.leading)
+            for trial in compared(self.history, self.compared)
             if trial.spec.trial not in self.history.targeted
             and trial.row
             and (self.folder / trial.row).is_file()
@@ -343,7 +343,7 @@ class Search:
     def _kept(self) -> set[int]:
         """Trials whose rows are kept: the best, and those that targets are to be read for."""
         best = self.history.best
-        some = leading(self.history, self.leading) if self.leading else []
+        some = compared(self.history, self.compared) if self.compared else []
         return {trial.spec.trial for trial in (*some, *([] if best is None else [best]))}
 
     def _tidy_row(self, trial: Trial) -> None:

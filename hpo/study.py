@@ -240,7 +240,7 @@ def search(
             folder,
             config.table["trial"]["save"],
             data=data,
-            leading=int(config.table["report"]["leading"]) * any(one.role == "target" for one in data),
+            compared=int(config.table["report"]["compared"]) * any(one.role == "target" for one in data),
         )
         interrupted = stopped = False
         with _drained_by_ctrl_c(loop, note):

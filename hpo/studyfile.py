@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from hpo.compared import COMPARED
 from hpo.errors import UsageError
-from hpo.leading import LEADING
 from hpo.options import unknown
 from trials.names import TASKS
 
@@ -54,7 +54,7 @@ _KEYS: dict[str, dict[str, tuple[Any, str]]] = {
         "target": (None, "number"),
         "no_improvement": (None, "count"),
     },
-    "report": {"targets": ({}, "table"), "leading": (LEADING, "count")},
+    "report": {"targets": ({}, "table"), "compared": (COMPARED, "count")},
     "tracking": {"uri": ("sqlite:///mlflow.db", "text"), "experiment": ("hpo", "text")},
 }
 _SECTIONS = (*filter(None, _KEYS), "space")

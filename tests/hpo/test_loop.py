@@ -64,7 +64,7 @@ def made(
         folder=parts.get("folder"),
         keep_rows=parts.get("keep_rows", "best"),
         data=parts.get("data", ()),
-        leading=parts.get("leading", 0),
+        compared=parts.get("compared", 0),
     )
 
 
@@ -256,12 +256,12 @@ def test_the_test_split_is_not_read_again_for_a_trial_that_was_chosen_before(tmp
 
 def test_targets_are_read_for_trials_that_lead_and_were_not_read_before(tmp_path: Path) -> None:
     store, first = Memory(), Counting()
-    read_with(tmp_path, store, first, 2, leading=2)
+    read_with(tmp_path, store, first, 2, compared=2)
     same, more = Counting(), Counting()
-    read_with(tmp_path, store, same, 2, leading=2)
+    read_with(tmp_path, store, same, 2, compared=2)
     assert (first.read, same.read) == ([[1, 0]], [])
     more._polls = 2
-    search = read_with(tmp_path, store, more, 3, leading=2)
+    search = read_with(tmp_path, store, more, 3, compared=2)
     assert more.read == [[2]]
     finishes = [sorted(event.targets) for event in of(StudyFinished, store)]
     assert finishes == [["0", "1"], [], ["2"]]
@@ -270,7 +270,7 @@ def test_targets_are_read_for_trials_that_lead_and_were_not_read_before(tmp_path
 
 def test_targets_that_cannot_be_read_do_not_cost_the_study_its_end(tmp_path: Path) -> None:
     store = Memory()
-    search = read_with(tmp_path, store, Counting(broken=True), 1, leading=2)
+    search = read_with(tmp_path, store, Counting(broken=True), 1, compared=2)
     assert "the targets could not be read: no column z" in search.problems
     assert [(event.best, event.targets) for event in of(StudyFinished, store)] == [(0, {})]
 
@@ -278,7 +278,7 @@ def test_targets_that_cannot_be_read_do_not_cost_the_study_its_end(tmp_path: Pat
 def test_rows_of_trials_that_lead_are_kept(tmp_path: Path) -> None:
     store, runner = Memory(), Counting()
     runner.folder = tmp_path
-    made(store=store, runner=runner, limits=Limits(trials=4), folder=tmp_path, leading=2).run()
+    made(store=store, runner=runner, limits=Limits(trials=4), folder=tmp_path, compared=2).run()
     assert sorted(path.stem for path in (tmp_path / "rows").iterdir()) == ["trial-00002", "trial-00003"]
 
 

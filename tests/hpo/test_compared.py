@@ -1,10 +1,10 @@
-"""Which trials lead a study, and that none comes to lead later."""
+"""Which trials a report compares, and that none comes to be among them later."""
 
 import numpy as np
 
+from hpo.compared import compared
 from hpo.events import TrialFinished, TrialReported, TrialStarted
 from hpo.history import History
-from hpo.leading import leading
 from hpo.objective import Objective
 from trials.spec import Report, TrialSpec
 
@@ -17,14 +17,14 @@ def ended(trial, outcome="completed", **metrics):
 
 
 def numbers(history, count):
-    return [trial.spec.trial for trial in leading(history, count)]
+    return [trial.spec.trial for trial in compared(history, count)]
 
 
 def told(*ends, metric="shifted_accuracy"):
     return History(Objective(metric, "max"), [event for end in ends for event in end])
 
 
-def test_the_best_lead_and_what_another_metric_would_have_chosen():
+def test_the_best_are_compared_and_what_another_metric_would_have_chosen():
     history = told(
         ended(0, shifted_accuracy=0.5, val_accuracy=0.99, val_loss=0.3),
         ended(1, shifted_accuracy=0.8, val_accuracy=0.90, val_loss=0.2),
@@ -36,7 +36,7 @@ def test_the_best_lead_and_what_another_metric_would_have_chosen():
     assert numbers(history, 3) == [2, 1, 3, 0]
 
 
-def test_no_trial_comes_to_lead_after_its_end():
+def test_no_trial_comes_to_be_compared_after_its_end():
     draw = np.random.default_rng(0)
     history, before = told(), set()
     for trial in range(40):

@@ -1,13 +1,13 @@
-"""The trials that lead a study: those a report tells more of, and targets are read for."""
+"""The trials that a report compares and targets are read for: the best, and what other metrics choose."""
 
 import math
 from collections.abc import Callable
 
 from hpo.history import History, Trial
 
-LEADING = 8  # unless a study says otherwise
+COMPARED = 8  # best trials, unless a study says otherwise
 
-# What a study could have been chosen by, besides its own metric; the higher the better.
+# What a study could have been chosen by, besides its own metric, and whether more is better.
 _RIVALS: tuple[tuple[str, float], ...] = (
     ("val_loss", -1.0),
     ("val_accuracy", 1.0),
@@ -16,7 +16,7 @@ _RIVALS: tuple[tuple[str, float], ...] = (
 )
 
 
-def leading(history: History, count: int = LEADING) -> list[Trial]:
+def compared(history: History, count: int = COMPARED) -> list[Trial]:
     """The best completed trials, best first; then those that another metric would have chosen.
 
     A trial that is not among them when it ends never is later, so that its row need not be kept.
