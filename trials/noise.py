@@ -89,6 +89,21 @@ def uniform(*shape: int) -> Tensor:
     return (bits >> 8).to(torch.float32).mul(2.0**-24).reshape(shape)
 
 
+def lane_value(name: str) -> Tensor:
+    """() a float hyperparameter of the running lane, for what `Task.metrics` needs of them.
+
+    Raises:
+        RuntimeError: called outside a step and an evaluation.
+        KeyError: there is none of that name.
+    """
+    current = _current.get()
+    if current is None:
+        raise RuntimeError(
+            f"lane_value({name!r}) reads the running lane: call it inside Task.loss or metrics"
+        )
+    return current.hyper[name]
+
+
 class Dropout(nn.Module):
     """Dropout from the lane's own stream; a rate given by name is a float hyperparameter, one per lane."""
 
