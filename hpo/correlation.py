@@ -32,6 +32,9 @@ def ranks(values: Array) -> Array:
     >>> ranks(np.array([0.2, 0.9, 0.2])).tolist()
     [1.5, 3.0, 1.5]
     """
+    if values.ndim == 1:
+        _, place, count = np.unique(values, return_inverse=True, return_counts=True)
+        return (np.cumsum(count) - (count - 1) / 2)[place]
     own, others = values[..., :, None], values[..., None, :]
     return (others < own).sum(-1) + ((others == own).sum(-1) + 1) / 2
 

@@ -1,15 +1,16 @@
 """Does validation on shifted copies predict accuracy on domains that nobody has seen?
 
-    python -m tests.bench.shifts [--source mnist optdigits semeion print] [--seeds 3] [--out FOLDER]
+    python -m tests.bench.shifts [--source mnist optdigits ...] [--seeds 3] [--workers 1] [--out DIR]
 
 Each of four domains of digits is once the source that models are trained and chosen on; the other three are
 targets that only this table looks at. A setting is a method, a rate and a seed. Methods that train on the
 copies of some families are scored by fold models that did not train on the family at hand: one more lane
-each. Finished models are kept in FOLDER and not made again, so that the benchmark can be stopped at any time.
+each. Finished models are kept in DIR and not made again, so that the benchmark can be stopped at any time.
 """
 
 import argparse
 import json
+import multiprocessing
 import os
 import platform
 import sys
@@ -87,8 +88,40 @@ def _measured(program: Program, row: Row, splits: Splits, targets: Sequence[Any]
     }
 
 
+def _work(source: str, wanted: Sequence[Model], queue: Any) -> None:
+    """In a process of its own: train these, and say what was found or what went wrong."""
+    import traceback
+
+    try:
+        for one in _train(source, wanted):
+            queue.put(one)
+    except Exception:  # noqa: BLE001 - told to the process that waits
+        queue.put(traceback.format_exc())
+
+
+def _made(source: str, wanted: Sequence[Model], workers: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What every model found, as it comes."""
+    if workers == 1:
+        yield from _train(source, wanted)
+        return
+    context = multiprocessing.get_context("spawn")
+    queue: Any = context.Queue()
+    shares = [wanted[place::workers] for place in range(min(workers, len(wanted)))]
+    processes = [context.Process(target=_work, args=(source, share, queue), daemon=True) for share in shares]
+    for process in processes:
+        process.start()
+    for _ in wanted:
+        said = queue.get()
+        if isinstance(said, str):
+            raise SystemExit(said)
+        yield said
+    for process in processes:
+        process.join()
+
+
 def _train(source: str, wanted: Sequence[Model]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Every model as a trial, eight side by side; one that diverged knows nothing."""
+    torch.set_num_threads(1)
     reference, options = f"{_TASKS}:Domain", {"source": source}
     device = torch.device("cpu")
     task = load_task(reference, options)
@@ -114,7 +147,7 @@ def _train(source: str, wanted: Sequence[Model]) -> Iterator[tuple[str, dict[str
     compiler.close()
 
 
-def make(source: str, seeds: int, narrow: Sequence[float], folder: Path) -> Found:
+def make(source: str, seeds: int, narrow: Sequence[float], folder: Path, workers: int = 1) -> Found:
     """Make the models that are missing."""
     found = Found.load(folder / f"{source}.npz")
     have = set(found.keys)
@@ -122,7 +155,7 @@ def make(source: str, seeds: int, narrow: Sequence[float], folder: Path) -> Foun
     if not missing:
         return found
     began, some = time.perf_counter(), list[tuple[str, dict[str, Any]]]()
-    for count, one in enumerate(_train(source, missing), 1):
+    for count, one in enumerate(_made(source, missing, workers), 1):
         some.append(one)
         if count % 64 == 0 or count == len(missing):
             found.add(some)
@@ -138,10 +171,10 @@ def main() -> None:
     parser.add_argument("--source", nargs="+", default=list(DOMAINS), choices=DOMAINS)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--narrow", nargs="*", type=float, default=list(RATES[2:9:2]))
+    parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("shifts"))
     parser.add_argument("--table", action="store_true", help="make nothing, print what is there")
     options = parser.parse_args()
-    torch.set_num_threads(1)
     options.out.mkdir(parents=True, exist_ok=True)
     found = {}
     # What the main table needs comes first, of all sources.
@@ -150,7 +183,7 @@ def main() -> None:
             if options.table:
                 found[source] = Found.load(options.out / f"{source}.npz")
             else:
-                found[source] = make(source, options.seeds, narrow, options.out)
+                found[source] = make(source, options.seeds, narrow, options.out, options.workers)
     machine = platform.processor() or platform.machine()
     print(
         f"{machine}, torch {torch.__version__}, {len(METHODS)} methods, {len(RATES)} rates, {STEPS} steps.\n"
