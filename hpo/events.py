@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from trials.spec import Config, Report, TrialSpec
+from trials.validation import FoldModel
 
 Outcome = Literal["completed", "stopped", "diverged", "failed", "out_of_memory"]
 
@@ -51,6 +52,18 @@ class TrialReported:
 
 
 @dataclass(frozen=True, slots=True)
+class TrialScored:
+    """The fold models of a trial were trained: with it, or once the search was over."""
+
+    trial: int
+    metrics: Mapping[str, float]  # `shifted_NAME_FAMILY` of the families they are scored on
+    steps: int  # of all of them; the trial's own are not among them
+    folds: tuple[FoldModel, ...]  # which families trained and scored each
+    time: float
+    error: str = ""  # why there are no scores: a fold model diverged or failed
+
+
+@dataclass(frozen=True, slots=True)
 class TrialStopped:
     """The search decided to end a trial early; its TrialFinished follows."""
 
@@ -90,7 +103,16 @@ class Noticed:
     time: float
 
 
-Event = StudyStarted | TrialStarted | TrialReported | TrialStopped | TrialFinished | StudyFinished | Noticed
+Event = (
+    StudyStarted
+    | TrialStarted
+    | TrialReported
+    | TrialScored
+    | TrialStopped
+    | TrialFinished
+    | StudyFinished
+    | Noticed
+)
 
 
 class Listener(Protocol):

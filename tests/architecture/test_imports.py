@@ -19,6 +19,7 @@ MAY: dict[str, set[str]] = {
     "trials": {"trials", "schedules", "numpy", "torch", "triton", "sklearn", "transformers", "safetensors"},
     "hpo": {
         *("hpo", "schedules", "trials.spec", "trials.seeding", "trials.names"),
+        *("trials.validation", "trials.scores"),
         *("numpy", "scipy", "typer", "rich", "tomli_w"),
     },
     "dashboards": {
@@ -46,6 +47,8 @@ ONLY: dict[str, set[str]] = {
     "trials/spec.py": {"numpy"},
     "trials/seeding.py": {"numpy"},
     "trials/names.py": {"numpy", "trials.spec"},
+    "trials/validation.py": {"trials.names", "trials.spec"},
+    "trials/scores.py": {"numpy"},
     "schedules/types.py": {"numpy", "schedules"},
 }
 
@@ -155,7 +158,10 @@ def tops(names: set[str]) -> set[str]:
 
 
 HEAVY = {"torch", "triton", "ray", "optuna", "mlflow", "plotly", "sklearn", "scipy", "rich", "transformers"}
-BOUNDARY = {"trials", "trials.spec", "trials.seeding", "trials.names"}
+BOUNDARY = {
+    *("trials", "trials.spec", "trials.seeding", "trials.names"),
+    *("trials.validation", "trials.scores"),
+}
 
 
 def everything_in(package: str) -> str:
@@ -174,7 +180,7 @@ def test_schedules_load_nothing_but_numpy(statement: str) -> None:
     assert not tops(found) & {*HEAVY, "trials", "hpo", "dashboards"}
 
 
-@pytest.mark.parametrize("module", ["trials", "trials.spec", "trials.seeding", "trials.names"])
+@pytest.mark.parametrize("module", sorted(BOUNDARY))
 def test_the_boundary_of_trials_loads_no_torch(module: str) -> None:
     assert not tops(loaded(f"import {module}")) & {*HEAVY, "hpo", "dashboards"}
 
