@@ -7,7 +7,17 @@ from dashboards import theme
 from dashboards.load import Study
 from hpo.correlation import Interval
 from hpo.objective import Objective
-from hpo.transfer import Chosen, Foretold, Judged, Reliability, choices, foretold, reliabilities
+from hpo.transfer import (
+    PLAIN,
+    WEIGHED,
+    Chosen,
+    Foretold,
+    Judged,
+    Reliability,
+    choices,
+    foretold,
+    reliabilities,
+)
 
 
 def shifted(study: Study, judgements: Sequence[Judged], metric: Objective) -> str:
@@ -40,10 +50,9 @@ def _chosen(judgements: Sequence[Judged], chosen: Sequence[Chosen], metric: Obje
 def _difference(by_trial: dict[int, Judged], chosen: Sequence[Chosen], metric: Objective) -> str:
     """Whether plain and shifted scores choose the same trial, in a sentence."""
     trials = {one.score: one.trial for one in chosen}
-    name = "shifted, weighed by difficulty"
-    if "plain" not in trials or name not in trials:
+    if PLAIN not in trials or WEIGHED not in trials:
         return ""
-    plain, shifted = by_trial[trials["plain"]], by_trial[trials[name]]
+    plain, shifted = by_trial[trials[PLAIN]], by_trial[trials[WEIGHED]]
     if plain.trial == shifted.trial:
         return f'<p class="about">Plain and shifted scores choose the same trial, {plain.trial}.</p>'
     costs = f"{theme.number(abs(plain.plain - shifted.plain))} of plain {theme.text(metric.metric)}"
@@ -60,9 +69,9 @@ def _narrow(judgements: Sequence[Judged]) -> str:
         return ""
     trials = ", ".join(f"{one.trial} ({theme.text(', '.join(one.narrow))})" for one in narrow)
     return (
-        f'<p class="about">* Trained on one family alone: {trials}. That family is scored by a model that trains on '
-        "none, so what the training gains under shifts of its own kind is not in the score. Such a trial can be "
-        "better elsewhere than it looks here.</p>"
+        f'<p class="about">* Trained on one family alone: {trials}. That family is scored by a model that '
+        "trains on none, so what the training gains under shifts of its own kind is not in the score. Such a "
+        "trial can be better elsewhere than it looks here.</p>"
     )
 
 
@@ -88,7 +97,7 @@ def _foretold(found: Sequence[Foretold]) -> str:
 
 def _interval(found: Interval) -> str:
     if math.isnan(found.value):
-        return "–"
+        return "not known"
     return f"{found.value:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
 
 

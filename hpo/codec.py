@@ -21,12 +21,16 @@ from hpo.events import (
     StudyStarted,
     TrialFinished,
     TrialReported,
+    TrialScored,
     TrialStarted,
     TrialStopped,
 )
 from trials.spec import Report, TrialSpec
+from trials.validation import FoldModel
 
-FORMAT = 4  # 2: Noticed, and trials that ended out of memory; 3: wall of reports; 4: DataLoaded, targets
+# 2: Noticed, and trials that ended out of memory; 3: wall of reports; 4: TrialScored, and folds of specs,
+# DataLoaded, and targets
+FORMAT = 4
 _READS = (1, 2, 3, FORMAT)
 
 _SPELLED = ("inf", "-inf", "nan")
@@ -38,6 +42,7 @@ _EVENTS: dict[str, type[Event]] = {
         DataLoaded,
         TrialStarted,
         TrialReported,
+        TrialScored,
         TrialStopped,
         TrialFinished,
         StudyFinished,
@@ -120,6 +125,10 @@ def decode(line: str | bytes) -> Event:
             fields["report"] = Report(**fields["report"])
         elif kind is DataLoaded:
             fields["sets"] = tuple(DataSet(**one) for one in fields["sets"])
+        elif kind is TrialScored:
+            fields["folds"] = tuple(
+                FoldModel(tuple(one["trained"]), tuple(one["scored"])) for one in fields["folds"]
+            )
         return kind(**fields)
     except (KeyError, TypeError, ValueError) as error:
         raise JournalError(f"{name} does not fit this version: {error}") from error

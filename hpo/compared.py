@@ -19,7 +19,8 @@ _RIVALS: tuple[tuple[str, float], ...] = (
 def compared(history: History, count: int = COMPARED) -> list[Trial]:
     """The best completed trials, best first; then those that another metric would have chosen.
 
-    A trial that is not among them when it ends never is later, so that its row need not be kept.
+    Unless scores on shifted copies rank them, a trial that is not among them when it ends never is later, so
+    that its row need not be kept.
     """
     completed = [trial for trial in history.trials.values() if trial.state == "completed" and trial.reports]
 
@@ -27,7 +28,7 @@ def compared(history: History, count: int = COMPARED) -> list[Trial]:
         finite = [trial for trial in completed if math.isfinite(value(trial))]
         return sorted(finite, key=lambda trial: (value(trial), trial.spec.trial))[:most]
 
-    found = best(history.value, count)
+    found = [history.trials[number] for number in history.ranking[:count]] or best(history.value, count)
     for name, sign in _RIVALS:
-        found += best(lambda trial, n=name, s=sign: -s * trial.reports[-1].metrics.get(n, math.nan), 1)
+        found += best(lambda trial, n=name, s=sign: -s * trial.metrics.get(n, math.nan), 1)
     return list({trial.spec.trial: trial for trial in found}.values())

@@ -15,8 +15,6 @@ from trials.seeding import stream
 
 Array = NDArray[np.float64]
 
-RELIABLE = 0.8  # below it, what ranks settings is largely which images happened to be in the split
-
 
 class Interval(NamedTuple):
     """An estimate and the bounds of its 95 % interval; NaN where there is nothing to tell."""
@@ -104,36 +102,3 @@ def _bounds(drawn: Array) -> tuple[float, float]:
         return math.nan, math.nan
     low, high = np.quantile(known, (0.025, 0.975))
     return float(low), float(high)
-
-
-def reliability(
-    scores: Array,  # (settings, images)
-    times: int = 200,
-    seed: int = 0,
-) -> float:
-    """Rank correlation that the score would have with itself on other images, from -1 to 1; NaN if undefined.
-
-    Settings are ranked on two random halves of the images, and the correlation, averaged over divisions, is
-    stepped up to the whole by the formula of Spearman and Brown (1910): 2 r / (1 + r).
-    """
-    settings, images = scores.shape
-    if settings < 2 or images < 2:
-        return math.nan
-    half = images // 2
-    draw = stream(seed, "halves", images)
-    masks = np.zeros((times, images))
-    for mask in masks:
-        mask[draw.permutation(images)[:half]] = 1.0
-    first = masks @ scores.T / half
-    second = (1.0 - masks) @ scores.T / (images - half)
-    found = spearman(first, second)
-    found = found[np.isfinite(found)]
-    if not len(found):
-        return math.nan
-    mean = float(found.mean())
-    return 2 * mean / (1 + mean) if mean > -1 else -1.0
-
-
-def competent(plain: Array, within: float = 0.05) -> NDArray[np.bool_]:
-    """(settings,) those whose plain accuracy is within a margin of the best: the others failed to learn."""
-    return plain >= plain.max() - within

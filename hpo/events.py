@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from trials.spec import Config, Report, TrialSpec
+from trials.validation import FoldModel
 
 Outcome = Literal["completed", "stopped", "diverged", "failed", "out_of_memory"]
 Figures = Mapping[str, Mapping[str, Mapping[str, float]]]  # trial as a text -> target -> metric -> value
@@ -70,6 +71,18 @@ class TrialReported:
 
 
 @dataclass(frozen=True, slots=True)
+class TrialScored:
+    """The fold models of a trial were trained: with it, or once the search was over."""
+
+    trial: int
+    metrics: Mapping[str, float]  # `shifted_NAME_FAMILY` of the families they are scored on
+    steps: int  # of all of them; the trial's own are not among them
+    folds: tuple[FoldModel, ...]  # which families trained and scored each
+    time: float
+    error: str = ""  # why there are no scores: a fold model diverged or failed
+
+
+@dataclass(frozen=True, slots=True)
 class TrialStopped:
     """The search decided to end a trial early; its TrialFinished follows."""
 
@@ -115,6 +128,7 @@ Event = (
     | DataLoaded
     | TrialStarted
     | TrialReported
+    | TrialScored
     | TrialStopped
     | TrialFinished
     | StudyFinished

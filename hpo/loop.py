@@ -26,10 +26,12 @@ from hpo.events import (
     Suggestion,
     TrialFinished,
     TrialReported,
+    TrialScored,
     TrialStarted,
     TrialStopped,
 )
 from hpo.history import History, Trial
+from hpo.leading import fold_specs, whole, without_score
 from hpo.limits import Limits
 from hpo.pruners.base import Pruner
 from hpo.runners.base import Heard, Runner
@@ -39,6 +41,8 @@ from trials.seeding import key
 from trials.spec import TrialSpec
 
 _POLL_SECONDS = 0.25
+
+_Told = TrialReported | TrialScored | TrialFinished  # of a trial, by a runner
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,7 @@ class Plan:
     horizon: int
     seed: int
     split_seed: int
+    folds: Literal["none", "beside"] = "none"  # whether trials have their fold models beside them
 
     def spec(self, trial: int, suggestion: Suggestion) -> TrialSpec:
         """The trial that a suggestion becomes."""
@@ -64,6 +69,7 @@ class Plan:
             self.horizon,
             self.split_seed,
             suggestion.parent,
+            self.folds,
         )
 
 
@@ -127,6 +133,7 @@ class Search:
         if recorded:
             self._take_up()
         reason = self._loop()
+        self._score_leading()
         self._finish(reason)
         return self.history
 
@@ -228,7 +235,7 @@ class Search:
         self.runner.start(specs)
         self.timers.runner += time.perf_counter() - began
 
-    def _hear(self, events: Sequence[Heard]) -> None:
+    def _notice(self, events: Sequence[Heard]) -> None:
         # Every worker notices the same: one line is enough for a study. It counts from now: what was noticed
         # before the study began would be taken for an earlier session's.
         now = self.clock()
@@ -238,6 +245,9 @@ class Search:
             if isinstance(event, Noticed) and (event.topic, event.text) not in self._noticed
         }
         self._publish(list(notices.values()))
+
+    def _hear(self, events: Sequence[Heard]) -> None:
+        self._notice(events)
         told = [event for event in events if not isinstance(event, Noticed)]
         fresh = [self._as_judged(event) for event in told if self._is_fresh(event)]
         if not fresh:
@@ -260,9 +270,9 @@ class Search:
             self._publish(stops)
             self._stop([event.trial for event in stops if isinstance(event, TrialStopped)])
 
-    def _as_judged(self, event: TrialReported | TrialFinished) -> TrialReported | TrialFinished:
+    def _as_judged(self, event: _Told) -> _Told:
         """A verdict is final: a trial that outran the order to stop was stopped all the same."""
-        if isinstance(event, TrialReported) or event.trial not in self._stopping:
+        if not isinstance(event, TrialFinished) or event.trial not in self._stopping:
             return event
         if event.outcome in ("failed", "out_of_memory"):
             return event
@@ -270,13 +280,15 @@ class Search:
             (self.folder / event.row).unlink(missing_ok=True)
         return TrialFinished(event.trial, "stopped", event.time)
 
-    def _is_fresh(self, event: TrialReported | TrialFinished) -> bool:
+    def _is_fresh(self, event: _Told) -> bool:
         number = event.report.trial if isinstance(event, TrialReported) else event.trial
         trial = self.history.trials.get(number)
         if trial is None or trial.state != "running":
             return False
         if isinstance(event, TrialFinished):
             return True
+        if isinstance(event, TrialScored):
+            return number not in self._stopping
         return number not in self._stopping and event.report.spent > self._known.get(number, 0)
 
     def _stopped(self, trial: Trial, now: float) -> TrialStopped:
@@ -304,6 +316,34 @@ class Search:
                 raise Interrupted
             self._hear(self.runner.poll(_POLL_SECONDS))
 
+    # -- fold models --------------------------------------------------------------------------------------
+
+    def _score_leading(self) -> None:
+        """Train the fold models of the leading trials, where the winner is chosen by their scores."""
+        waiting = deque(fold_specs(self.history))
+        if not waiting:
+            return
+        line = f"the search is over: fold models of the {len(waiting)} leading trials are trained"
+        self._notice([Noticed("folds", line, self.clock())])
+        running: set[int] = set()
+        scored: dict[int, TrialScored] = {}
+        while waiting or running:
+            if self._interrupted:
+                raise Interrupted
+            if free := min(self.runner.free(), len(waiting)):
+                specs = [waiting.popleft() for _ in range(free)]
+                running |= {spec.trial for spec in specs}
+                self._start(specs)
+            events = self.runner.poll(_POLL_SECONDS)
+            self._notice(events)
+            for event in events:
+                if isinstance(event, TrialScored) and event.trial in running:
+                    scored[event.trial] = event
+                elif isinstance(event, TrialFinished) and event.trial in running:
+                    running.remove(event.trial)
+                    found = scored.get(event.trial) or without_score(event.trial, event)
+                    self._publish([whole(self.history.trials[event.trial], found)])
+
     # -- the end ------------------------------------------------------------------------------------------
 
     def _finish(self, reason: str) -> None:
@@ -322,6 +362,9 @@ class Search:
                     self.problems.append(f"the test split could not be read: {error}")
         targets = self._read_targets()
         self._publish([StudyFinished(reason, self.clock(), number, dict(test), targets)])
+        if self.history.objective.is_ranked:
+            # Until now any of them could have been chosen.
+            self._sweep_rows()
 
     def _read_targets(self) -> Figures:
         """What targets say of the trials that lead and were not read before."""
@@ -347,8 +390,10 @@ class Search:
         return {trial.spec.trial for trial in (*some, *([] if best is None else [best]))}
 
     def _tidy_row(self, trial: Trial) -> None:
-        """Keep the rows of the best trial and of those that lead only, unless the study wants all."""
+        """Keep the best row and those that targets are read for, unless all are wanted or may be chosen."""
         if self.folder is None or not trial.row or self.keep_rows == "all":
+            return
+        if self.history.objective.is_ranked:
             return
         kept = self._kept()
         for other in self.history.trials.values() if trial.spec.trial in kept else (trial,):
@@ -360,6 +405,8 @@ class Search:
         if self.folder is None:
             return
         numbers, keeps_all = self._kept(), self.keep_rows == "all"
+        if self.history.objective.is_ranked and self.history.finish is None:
+            keeps_all = True
         kept = {
             trial.row for trial in self.history.trials.values() if keeps_all or trial.spec.trial in numbers
         }
@@ -367,8 +414,9 @@ class Search:
         for path in [*rows.glob("trial-[0-9]*.safetensors"), *rows.glob(".trial-[0-9]*")]:
             if path.relative_to(self.folder).as_posix() not in kept:
                 path.unlink(missing_ok=True)
-        for path in (self.folder / "traces").glob(".trial-[0-9]*"):
-            path.unlink(missing_ok=True)
+        for folder in ("traces", "scores"):
+            for path in (self.folder / folder).glob(".trial-[0-9]*"):
+                path.unlink(missing_ok=True)
 
 
 def versions() -> dict[str, str]:

@@ -37,6 +37,17 @@ _KEYS: dict[str, dict[str, tuple[Any, str]]] = {
         "sharpness": (False, "switch"),
         "split_seed": (0, "whole"),
     },
+    "validation": {
+        "kind": ("plain", "text"),
+        "families": ([], "texts"),
+        "folds": (2, "count"),
+        "folds_for": ("leading", "leading|all"),
+        "seed": (0, "whole"),
+        "fold": (0, "whole"),
+        "group": ("", "text"),
+        "time": ("", "text"),
+        "interval": (0.0, "not negative"),
+    },
     "search": {"sampler": ("tpe", "text"), "pruner": ("asha", "text"), "seed": (0, "whole")},
     "sampler": {},
     "pruner": {},
@@ -64,6 +75,10 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in cast(list[Any], value))
+
+
 def check(value: Any, wanted: str, place: str) -> Any:
     """The value, if it is what is wanted."""
     whole = isinstance(value, int) and not isinstance(value, bool)
@@ -79,6 +94,11 @@ def check(value: Any, wanted: str, place: str) -> Any:
         ),
         "switch": (isinstance(value, bool), "true or false"),
         "number": (_is_number(value), "a number"),
+        "not negative": (_is_number(value) and value >= 0, "a number of at least 0"),
+        "texts": (
+            _are_texts(value),
+            "a list of texts",
+        ),
         "positive": (_is_number(value) and value > 0, "a number above 0"),
     }.get(wanted, (value in wanted.split("|"), f"one of {', '.join(wanted.split('|'))}"))
     if not right:

@@ -20,13 +20,14 @@ from hpo.reliability import RELIABLE, split_half
 from hpo.scores import found_scores, plain_examples, shifted_examples
 from hpo.shifted import Setting, competent, name_of, of_families, setting, weighted
 
+PLAIN, MEAN, WEIGHED = "plain", "shifted, mean", "shifted, weighed by difficulty"  # scores
 _LEAST = 3  # trials that a ranking is about
 _METRICS = ("accuracy", "loss")  # that are told of where a study's own metric is no shifted one
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """One trial on data of the source, on its shifted copies and elsewhere, in the metric as the user knows it."""
+    """One trial on data of the source, on shifted copies and elsewhere; numbers as the user knows them."""
 
     trial: int
     plain: float
@@ -35,7 +36,7 @@ class Judged:
     worst: str  # family
     weighted: float  # the mean by which shifted scores choose
     targets: Mapping[str, float]
-    narrow: tuple[str, ...]  # families that only a model without any was scored on: its merit there is unknown
+    narrow: tuple[str, ...]  # families that were scored by a model that trains on none
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class Chosen:
 
 @dataclass(frozen=True, slots=True)
 class Reliability:
-    """How far a score agrees with itself on other examples, over trials whose plain score is near the best."""
+    """How far a score agrees with itself on other examples, over trials that are near the best plainly."""
 
     score: str
     value: float
@@ -93,8 +94,8 @@ def judged(history: History, count: int) -> list[Judged]:
     metric = told_metric(history)
     shifted = Objective(f"shifted_{metric.metric}", metric.goal)
     trials = compared(history, count)
-    settings = {one.trial: one for trial in trials if (one := setting(trial.spec.trial, trial.metrics, shifted))}
-    means = _weighted(list(settings.values()))
+    settings = [setting(trial.spec.trial, trial.metrics, shifted) for trial in trials]
+    means = _weighted([one for one in settings if one is not None])
     return [_judged(history, trial, metric, means.get(trial.spec.trial, math.nan)) for trial in trials]
 
 
@@ -129,15 +130,15 @@ def choices(judgements: Sequence[Judged], metric: Objective) -> list[Chosen]:
     """What the plain score and those on shifted copies would choose."""
     sign = 1.0 if metric.goal == "max" else -1.0
     scores = {
-        "plain": lambda one: one.plain,
-        "shifted, mean": lambda one: one.mean,
-        "shifted, weighed by difficulty": lambda one: one.weighted,
+        PLAIN: {one.trial: one.plain for one in judgements},
+        MEAN: {one.trial: one.mean for one in judgements},
+        WEIGHED: {one.trial: one.weighted for one in judgements},
     }
     found: list[Chosen] = []
-    for score, value in scores.items():
-        finite = [one for one in judgements if math.isfinite(value(one))]
+    for score, values in scores.items():
+        finite = {trial: sign * value for trial, value in values.items() if math.isfinite(value)}
         if finite:
-            found.append(Chosen(score, max(finite, key=lambda one, v=value: sign * v(one)).trial))
+            found.append(Chosen(score, max(finite, key=finite.__getitem__)))
     return found
 
 

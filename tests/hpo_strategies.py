@@ -18,12 +18,14 @@ from hpo.events import (
     StudyStarted,
     TrialFinished,
     TrialReported,
+    TrialScored,
     TrialStarted,
     TrialStopped,
 )
 from hpo.space import Choice, Domain, Float, Int, Space
 from trials.seeding import stream
 from trials.spec import Config, Report, TrialSpec, Value
+from trials.validation import FoldModel
 
 BUDGET = 27
 RUNGS = (3, 9, 18, 27)
@@ -225,6 +227,7 @@ def specs(draw: st.DrawFn) -> TrialSpec:
         horizon=draw(st.integers(1, 10**6)),
         split_seed=draw(st.integers(0, 2**63 - 1)),
         parent=draw(st.none() | texts),
+        folds=draw(st.sampled_from(["none", "beside", "alone"])),
     )
 
 
@@ -248,6 +251,17 @@ events: st.SearchStrategy[Event] = st.one_of(
     ),
     st.builds(TrialStarted, spec=specs(), time=times),
     st.builds(TrialReported, report=reports, time=times),
+    st.builds(
+        TrialScored,
+        trial=st.integers(0),
+        metrics=st.dictionaries(names, metric_values, max_size=4),
+        steps=st.integers(0),
+        folds=st.lists(
+            st.sampled_from([FoldModel((), ("blur",)), FoldModel(("blur",), ("edges", "color"))])
+        ).map(tuple),
+        time=times,
+        error=texts,
+    ),
     st.builds(TrialStopped, trial=st.integers(0), spent=st.integers(0), reason=texts, time=times),
     st.builds(
         TrialFinished,

@@ -37,7 +37,9 @@ def shifts(judgements: Sequence[Judged], metric: Objective) -> go.Figure | None:
         ygap=2,
     )
     drawn.update_xaxes(side="top", showgrid=False, tickangle=-35, automargin=True, type="category")
-    drawn.update_yaxes(autorange="reversed", showgrid=False, automargin=True, type="category", ticksuffix="  ")
+    drawn.update_yaxes(
+        autorange="reversed", showgrid=False, automargin=True, type="category", ticksuffix="  "
+    )
     drawn.update_layout(
         margin={"l": 16, "r": 8, "t": 84, "b": 8}, meta={"narrowest": 90 + _NARROWEST * len(columns)}
     )
@@ -50,7 +52,7 @@ def _columns(shown: Sequence[Judged]) -> list[tuple[str, list[float]]]:
     columns = [("plain", [one.plain for one in shown])]
     if families:
         columns += [
-            *((theme.text(name, 24), [one.families.get(name, math.nan) for one in shown]) for name in families),
+            *((theme.text(name), [one.families.get(name, math.nan) for one in shown]) for name in families),
             ("mean", [one.mean for one in shown]),
             ("worst", [one.families.get(one.worst, math.nan) for one in shown]),
             ("weighed", [one.weighted for one in shown]),

@@ -24,6 +24,7 @@ from hpo.events import (
     StudyStarted,
     TrialFinished,
     TrialReported,
+    TrialScored,
     TrialStarted,
     TrialStopped,
 )
@@ -117,6 +118,11 @@ class Runs:
                 run.measure("wall", report.spent, report.wall, event.time)
                 self._measure_rates(report, event.time)
                 self.changed.add(report.trial)
+            case TrialScored():
+                run, spent = self.runs[event.trial], self.history.trials[event.trial].spent
+                for name, value in {**event.metrics, "fold_steps": event.steps}.items():
+                    run.measure(name, spent, value, event.time)
+                self.changed.add(event.trial)
             case TrialStopped():
                 self.runs[event.trial].tags["hpo.stop_reason"] = event.reason or "stopped"
             case Noticed():
@@ -139,7 +145,7 @@ class Runs:
         if not self.identity:
             self._is_default = has_default_schedule(event)
             self.identity = codec.identity(event)
-            self.history.objective = objective = Objective.read(event.study["metric"])
+            self.history.objective = objective = Objective.of_study(event.study)
             tags = {
                 "hpo.study": event.name,
                 "hpo.study_id": self.identity,

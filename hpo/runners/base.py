@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
 from hpo.errors import UsageError
-from hpo.events import DataSet, Figures, Noticed, TrialFinished, TrialReported
+from hpo.events import DataSet, Figures, Noticed, TrialFinished, TrialReported, TrialScored
 from trials.names import hint
 from trials.spec import Config, TrialSpec, Value
 
-Heard = TrialReported | TrialFinished | Noticed  # what a runner has to say
+Heard = TrialReported | TrialScored | TrialFinished | Noticed  # what a runner has to say
 
 
 class Runner(Protocol):
@@ -103,6 +103,7 @@ class Target:
     threads: int = 0  # of each process; 0: leave as it is
     kind: Literal["lanes", "inline"] = "lanes"  # what a process of its own runs
     most_lanes: int = 0  # a measured number is cut to this: the study has no use for more; 0: it has
+    validation: Mapping[str, Any] = field(default_factory=dict[str, Any])  # fields of a `Validation`
     most_trials: int = 0  # at once in a worker, further lanes being for their probes; 0: one in every lane
 
 

@@ -19,11 +19,13 @@ MAY: dict[str, set[str]] = {
     "trials": {"trials", "schedules", "numpy", "torch", "triton", "sklearn", "transformers", "safetensors"},
     "hpo": {
         *("hpo", "schedules", "trials.spec", "trials.seeding", "trials.names"),
+        *("trials.validation", "trials.scores"),
         *("numpy", "scipy", "typer", "rich", "tomli_w"),
     },
     "dashboards": {
         *("dashboards", "schedules", "trials.spec", "plotly", "numpy"),
         *("hpo.errors", "hpo.events", "hpo.store", "hpo.history", "hpo.importance", "hpo.space"),
+        *("hpo.compared", "hpo.correlation", "hpo.transfer"),
         "hpo.traces",
         "hpo.objective",  # a field of hpo.history.History
     },
@@ -47,6 +49,8 @@ ONLY: dict[str, set[str]] = {
     "trials/spec.py": {"numpy"},
     "trials/seeding.py": {"numpy"},
     "trials/names.py": {"numpy", "trials.spec"},
+    "trials/validation.py": {"trials.names", "trials.spec"},
+    "trials/scores.py": {"numpy"},
     "schedules/types.py": {"numpy", "schedules"},
 }
 
@@ -156,7 +160,10 @@ def tops(names: set[str]) -> set[str]:
 
 
 HEAVY = {"torch", "triton", "ray", "optuna", "mlflow", "plotly", "sklearn", "scipy", "rich", "transformers"}
-BOUNDARY = {"trials", "trials.spec", "trials.seeding", "trials.names"}
+BOUNDARY = {
+    *("trials", "trials.spec", "trials.seeding", "trials.names"),
+    *("trials.validation", "trials.scores"),
+}
 
 
 def everything_in(package: str) -> str:
@@ -175,7 +182,7 @@ def test_schedules_load_nothing_but_numpy(statement: str) -> None:
     assert not tops(found) & {*HEAVY, "trials", "hpo", "dashboards"}
 
 
-@pytest.mark.parametrize("module", ["trials", "trials.spec", "trials.seeding", "trials.names"])
+@pytest.mark.parametrize("module", sorted(BOUNDARY))
 def test_the_boundary_of_trials_loads_no_torch(module: str) -> None:
     assert not tops(loaded(f"import {module}")) & {*HEAVY, "hpo", "dashboards"}
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from trials.spec import Value
+from trials.validation import fold_models
 
 RATES = tuple(5e-3 * 100 ** (n / 9) for n in range(10))  # 0.005 to 0.5
 FOLDS = (
@@ -43,17 +44,8 @@ def narrow_methods(names: Sequence[str]) -> tuple[Method, ...]:
 
 
 def held_out(families: Sequence[str]) -> tuple[tuple[str, ...], ...]:
-    """The parts of the families a method trains on: each is scored by a model that trains on the others.
-
-    By the two folds that all studies share; families that lie in one of them are divided in turn. A single
-    family is its own part, and what remains to train on is nothing.
-    """
-    parts = tuple(part for fold in FOLDS if (part := tuple(name for name in fold if name in families)))
-    if len(parts) != 1:
-        return parts
-    (only,) = parts
-    half = len(only) // 2
-    return tuple(part for part in (only[:half], only[half:]) if part)
+    """The parts of the families a method trains on: each is scored by a model that trains on the others."""
+    return tuple(model.scored for model in fold_models(families, FOLDS[0] + FOLDS[1], len(FOLDS)))
 
 
 @dataclass(frozen=True)
@@ -93,7 +85,7 @@ def models(names: Sequence[str], seeds: int, narrow: Sequence[float]) -> Iterato
             for lr in rates:
                 for families in (
                     method.families,
-                    *(_rest(method, part) for part in held_out(method.families)),
+                    *(rest(method, part) for part in held_out(method.families)),
                 ):
                     one = model(method, families, lr, seed)
                     if one.key not in seen:
@@ -101,10 +93,6 @@ def models(names: Sequence[str], seeds: int, narrow: Sequence[float]) -> Iterato
                         yield one
 
 
-def _rest(method: Method, part: Sequence[str]) -> tuple[str, ...]:
-    return tuple(name for name in method.families if name not in part)
-
-
 def rest(method: Method, part: Sequence[str]) -> tuple[str, ...]:
     """What a fold model trains on: the method's families but for the part it scores."""
-    return _rest(method, part)
+    return tuple(name for name in method.families if name not in part)

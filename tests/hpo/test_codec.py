@@ -111,7 +111,7 @@ def changed(event, **changes):
             "journal format 5, this version reads formats 1, 2, 3, 4: use a newer version of hpo",
         ),
         (changed(STARTED, format="1"), "journal format '1' is none of 1, 2, 3, 4"),
-        (changed(STARTED, format=None), "journal format None is none of 1, 2, 3"),
+        (changed(STARTED, format=None), "journal format None is none of 1, 2, 3, 4"),
         (changed(STARTED, colour="red"), "StudyStarted does not fit this version: "),
         ('{"event": "TrialStopped", "trial": 0}', "TrialStopped does not fit this version: "),
         ('{"event": "TrialStarted", "time": 0.0}', "TrialStarted does not fit this version: "),

@@ -7,11 +7,9 @@ import pytest
 from scipy import stats
 
 from hpo.correlation import (
-    competent,
     correlation,
     correlation_gain,
     ranks,
-    reliability,
     resampled,
     spearman,
 )
@@ -63,26 +61,3 @@ def test_a_gain_is_told_from_noise():
 def test_scores_of_other_settings_are_refused():
     with pytest.raises(ValueError, match="scores are of 3 settings, the target of 2"):
         correlation(np.zeros((3, 4)), np.zeros((2, 4)))
-
-
-def test_reliability_foretells_the_correlation_with_other_images():
-    """For parallel halves it is the correlation that the whole score would have with itself elsewhere."""
-    draw = np.random.default_rng(6)
-    chances = draw.uniform(0.9, 0.98, 80)
-    elsewhere = [
-        spearman(rights(chances, 400, seed).mean(1), rights(chances, 400, seed + 1000).mean(1))
-        for seed in range(40)
-    ]
-    found = [reliability(rights(chances, 400, seed), times=50) for seed in range(20)]
-    assert np.mean(found) == pytest.approx(np.mean(elsewhere), abs=0.06)
-
-
-def test_reliability_is_high_where_settings_differ_and_none_where_they_do_not():
-    assert reliability(rights(np.linspace(0.1, 0.9, 20), 400)) > 0.95
-    assert abs(reliability(rights(np.full(40, 0.9), 400))) < 0.5
-    assert math.isnan(reliability(rights([0.5], 400)))
-    assert math.isnan(reliability(np.ones((5, 10))))
-
-
-def test_the_competent_are_within_a_margin_of_the_best():
-    assert competent(np.array([0.9, 0.951, 1.0])).tolist() == [False, True, True]

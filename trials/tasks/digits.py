@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trials.data.augment import mixup, shifted
+from trials.data.families.kinds import Image, Kind
 from trials.data.splits import three_way
 from trials.losses import one_hot, smoothed_cross_entropy
 from trials.models.convnet import ConvNet
@@ -30,6 +31,7 @@ class Digits:
         "norm": "none",
         "label_smoothing": 0.0,
     }
+    shifts: ClassVar[Mapping[str, Kind]] = {"image": Image(high=16)}
     groups: ClassVar[Mapping[str, tuple[str, ...]]] = {"backbone": ("backbone.",), "head": ("head.",)}
 
     def data(self, split_seed: int) -> Splits:

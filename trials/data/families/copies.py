@@ -4,9 +4,11 @@ import torch
 from torch import Tensor
 
 from trials.data.families.base import Draws, Operation
-from trials.data.families.kinds import Kind
+from trials.data.families.kinds import Image, Kind, Table, Text
 from trials.data.families.table import FAMILIES
 from trials.names import hint
+
+__all__ = ["Image", "Kind", "Table", "Text", "copy", "operations_of"]
 
 # Numbers in a chunk: on a CPU what stays in its caches, on a device what keeps it busy.
 _CPU_NUMBERS, _DEVICE_NUMBERS = 2**16, 2**24

@@ -14,7 +14,7 @@ def _cells(images: Tensor) -> int:
 
 
 def region_means(images: Tensor, regions: Tensor, count: int) -> Tensor:
-    """(N, C, HW), (N, HW) int64 below `count` -> (N, C, count) float32 means of regions; 0 of an empty one."""
+    """(N, C, HW), (N, HW) int64 below `count` -> (N, C, count) float32 means; 0 of an empty region."""
     N, C, _ = images.shape
     whole = (images * _STEPS).round().to(torch.int64)
     sums = torch.zeros(N, C, count, dtype=torch.int64, device=images.device)

@@ -13,6 +13,8 @@ from trials.data.families import (
     geometric,
     morphology,
     segmentation,
+    tabular,
+    text,
     weather,
 )
 from trials.data.families.base import Operation
@@ -30,5 +32,19 @@ FAMILIES: Mapping[str, Mapping[str, tuple[Operation, ...]]] = {
         "morphology": morphology.OPERATIONS,
         "segmentation": segmentation.OPERATIONS,
         "weather": weather.OPERATIONS,
+    },
+    "table": {
+        "noise": tabular.NOISE,
+        "missing": tabular.MISSING,
+        "drift": tabular.DRIFT,
+        "quantisation": tabular.QUANTISATION,
+        "tilt": tabular.TILT,
+    },
+    "text": {
+        "characters": text.CHARACTERS,
+        "casing": text.CASING,
+        "words": text.WORDS,
+        "truncation": text.TRUNCATION,
+        "spans": text.SPANS,
     },
 }

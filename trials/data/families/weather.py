@@ -60,7 +60,7 @@ def _rain(images: Tensor, draws: Draws) -> Tensor:
     for step in range(1, length):
         rows, columns = (down * step).round().to(torch.int64), (across * step).round().to(torch.int64)
         streaks = torch.maximum(streaks, moved(drops, -rows, -columns))
-    return unit(blend(images * each(draws.between(0.6, 0.85)), 0.85, streaks))
+    return unit(blend(images * each(draws.between(0.6, 0.85)), torch.full_like(images, 0.85), streaks))
 
 
 OPERATIONS = (
