@@ -91,7 +91,7 @@ def render(study: Study) -> str:
             "shifts",
             "Under shifts and elsewhere",
             f"{theme.text(told.metric)} of the leading trials on the source's own data, on its copies under "
-            "each family of shifts, and, after an arrow, on target domains. Darker is better, in each column.",
+            "each family of shifts, and, after an arrow, on target domains. Darker is better in each column.",
             lambda: shifts(judgements, told),
             "",
         ),

@@ -78,7 +78,8 @@ def _narrow(judgements: Sequence[Judged]) -> str:
 def _reliable(found: Sequence[Reliability]) -> str:
     if not found:
         return ""
-    rows = [[one.score, f"{one.value:.2f}", str(one.trials), one.advice] for one in found]
+    known = ("not known" if math.isnan(one.value) else f"{one.value:.2f}" for one in found)
+    rows = [[one.score, value, str(one.trials), one.advice] for one, value in zip(found, known, strict=True)]
     return "<h3>Split-half reliability among competent trials</h3>" + _table(
         ["score", "reliability", "trials", ""], rows
     )

@@ -28,7 +28,9 @@ def compared(history: History, count: int = COMPARED) -> list[Trial]:
         finite = [trial for trial in completed if math.isfinite(value(trial))]
         return sorted(finite, key=lambda trial: (value(trial), trial.spec.trial))[:most]
 
-    found = [history.trials[number] for number in history.ranking[:count]] or best(history.value, count)
+    ranked = [history.trials[number] for number in history.ranking]
+    order = {trial.spec.trial: trial for trial in (*ranked, *best(history.value, count))}
+    found = list(order.values())[:count]
     for name, sign in _RIVALS:
         found += best(lambda trial, n=name, s=sign: -s * trial.metrics.get(n, math.nan), 1)
     return list({trial.spec.trial: trial for trial in found}.values())

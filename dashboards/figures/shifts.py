@@ -26,15 +26,23 @@ def shifts(judgements: Sequence[Judged], metric: Objective) -> go.Figure | None:
         x=[name for name, _ in columns],
         y=rows,
         z=[list(row) for row in zip(*shades, strict=True)],
-        text=[[theme.number(value) for value in row] for row in zip(*(v for _, v in columns), strict=True)],
-        texttemplate="%{text}",
-        hovertemplate="%{y}, %{x}: <b>%{text}</b><extra></extra>",
+        hoverinfo="skip",
         colorscale=[[0.0, "rgba(139, 92, 246, 0.0)"], [1.0, "rgba(139, 92, 246, 0.55)"]],
         zmin=0.0,
         zmax=1.0,
         showscale=False,
         xgap=2,
         ygap=2,
+    )
+    # Numbers are a trace of their own: those of a heatmap are black or white whatever the page is.
+    drawn.add_scatter(
+        x=[name for name, values in columns for _ in values],
+        y=rows * len(columns),
+        text=[theme.number(value) for _, values in columns for value in values],
+        mode="text",
+        textfont={"size": 12},
+        hovertemplate="%{y}, %{x}: <b>%{text}</b><extra></extra>",
+        showlegend=False,
     )
     drawn.update_xaxes(side="top", showgrid=False, tickangle=-35, automargin=True, type="category")
     drawn.update_yaxes(
