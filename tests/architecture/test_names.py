@@ -128,6 +128,7 @@ TABLES = {
     "SAMPLERS": ("hpo.samplers.base", "test_samplers.py"),
     "PRUNERS": ("hpo.pruners.base", "test_pruners.py"),
     "RUNNERS": ("hpo.runners.base", "test_runners.py"),
+    "FAMILIES": ("trials.data.families.table", "test_families.py"),
 }
 
 

@@ -6,7 +6,7 @@ Magnitudes of the paper named in the package, in units of the full range.
 import torch
 from torch import Tensor
 
-from trials.data.families.base import Draws, Operation, each, unit
+from trials.data.families.base import Draws, Operation, chosen, each, unit
 from trials.data.families.compression import compressed
 
 
@@ -42,14 +42,15 @@ def _laplace_noise(images: Tensor, draws: Draws) -> Tensor:
 def _shot_noise(images: Tensor, draws: Draws) -> Tensor:
     """Each pixel a count of few quanta, also where it is dark (Poisson, its distribution inverted)."""
     quanta = each(draws.between(2.0, 5.0))
-    rate = (images * quanta + 0.4).to(torch.float64)
-    level = draws.uniform(*images.shape[1:]).to(torch.float64)
-    term = torch.exp(-rate)
-    reached, count = term.clone(), torch.zeros_like(images)
+    rate = images * quanta + 0.4
+    level = draws.uniform(*images.shape[1:])
+    term = torch.exp(-rate.to(torch.float64)).to(torch.float32)
+    reached, count, above = term.clone(), torch.zeros_like(images), torch.empty_like(images)
     # Beyond 16 quanta every pixel is white: the rate is at most 5.4.
     for quantum in range(1, 17):
-        count += reached <= level
-        term = term * rate / quantum
+        count += torch.ge(level, reached, out=above)
+        term *= rate
+        term *= 1 / quantum
         reached += term
     return unit(count / quanta)
 
@@ -63,10 +64,10 @@ def _coarse_hits(images: Tensor, draws: Draws, low: float, high: float) -> Tenso
     """The same for squares of pixels, at least two wide."""
     H, W = images.shape[-2:]
     cells = min(16, max(3, min(H, W) // 3))
-    chosen = draws.uniform(1, cells, cells) < each(draws.between(low, high))
+    hit = draws.uniform(1, cells, cells) < each(draws.between(low, high))
     rows = torch.arange(H, device=images.device) * cells // H
     columns = torch.arange(W, device=images.device) * cells // W
-    return chosen[:, :, rows][..., columns]
+    return hit[:, :, rows][..., columns]
 
 
 def _dropout(images: Tensor, draws: Draws) -> Tensor:
@@ -78,29 +79,29 @@ def _coarse_dropout(images: Tensor, draws: Draws) -> Tensor:
 
 
 def _impulse(images: Tensor, draws: Draws) -> Tensor:
-    return torch.where(_hits(images, draws, 0.2, 0.5), draws.uniform(*images.shape[1:]), images)
+    return chosen(_hits(images, draws, 0.2, 0.5), draws.uniform(*images.shape[1:]), images)
 
 
 def _salt(images: Tensor, draws: Draws) -> Tensor:
-    return images.masked_fill(_hits(images, draws, 0.15, 0.4), 1.0)
+    return torch.maximum(images, _hits(images, draws, 0.15, 0.4).to(images.dtype))
 
 
 def _pepper(images: Tensor, draws: Draws) -> Tensor:
-    return images.masked_fill(_hits(images, draws, 0.3, 0.5), 0.0)
+    return images * ~_hits(images, draws, 0.3, 0.5)
 
 
 def _salt_and_pepper(images: Tensor, draws: Draws) -> Tensor:
     grains = (draws.uniform(1, *images.shape[-2:]) < 0.5).to(images.dtype)
-    return torch.where(_hits(images, draws, 0.2, 0.45), grains, images)
+    return chosen(_hits(images, draws, 0.2, 0.45), grains, images)
 
 
 def _coarse_salt(images: Tensor, draws: Draws) -> Tensor:
-    return images.masked_fill(_coarse_hits(images, draws, 0.12, 0.3), 1.0)
+    return torch.maximum(images, _coarse_hits(images, draws, 0.12, 0.3).to(images.dtype))
 
 
 def _coarse_salt_and_pepper(images: Tensor, draws: Draws) -> Tensor:
     hits = _coarse_hits(images, draws, 0.15, 0.35)
-    return torch.where(hits, (_coarse_hits(images, draws, 0.5, 0.5)).to(images.dtype), images)
+    return chosen(hits, _coarse_hits(images, draws, 0.5, 0.5).to(images.dtype), images)
 
 
 def _cutout(images: Tensor, draws: Draws) -> Tensor:
@@ -115,7 +116,7 @@ def _cutout(images: Tensor, draws: Draws) -> Tensor:
         top, left = tops[:, number, None, None], lefts[:, number, None, None]
         inside = (row >= top) & (row < top + width) & (column >= left) & (column < left + width)
         inside &= (number < count)[:, None, None]
-        images = torch.where(inside[:, None], colours[:, number, :, None, None], images)
+        images = chosen(inside[:, None], colours[:, number, :, None, None], images)
     return images
 
 
@@ -124,7 +125,7 @@ def _invert(images: Tensor, draws: Draws) -> Tensor:
 
 
 def _solarize(images: Tensor, draws: Draws) -> Tensor:
-    return torch.where(images >= each(draws.between(0.125, 0.5)), 1.0 - images, images)
+    return chosen(images >= each(draws.between(0.125, 0.5)), 1.0 - images, images)
 
 
 def _compress(images: Tensor, draws: Draws) -> Tensor:

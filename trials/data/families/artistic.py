@@ -3,22 +3,20 @@
 import torch
 from torch import Tensor
 
-from trials.data.families.base import Draws, Operation, blend, each, side, unit
+from trials.data.families.base import Draws, Operation, blend, chosen, each, side, unit
 from trials.data.families.color import luminance
 from trials.data.families.sampling import neighbours, places
 
-_REACH = 2  # pixels, of the windows that smooth
-
 
 def smoothed(images: Tensor, contrast: Tensor) -> Tensor:
-    """(N, C, H, W), (N,) -> the mean of 5x5 pixels, of which those count little that differ by `contrast`.
+    """(N, C, H, W), (N,) -> the mean of 3x3 pixels, of which those count little that differ by `contrast`.
 
-    A bilateral filter (C. Tomasi, R. Manduchi, 1998) with weights 1 / (1 + d²)² in place of a Gaussian:
-    divisions round alike on every machine.
+    5x5 for images of 48 pixels or more. A bilateral filter (C. Tomasi, R. Manduchi, 1998) with weights
+    1 / (1 + d²)² in place of a Gaussian: divisions round alike on every machine.
     """
     total, weights = torch.zeros_like(images), torch.zeros_like(images[:, :1])
     inverse = each(1.0 / contrast)
-    for view in neighbours(images, _REACH):
+    for view in neighbours(images, 1 if side(images) < 48 else 2):
         away = luminance((view - images).abs()) * inverse
         weight = 1.0 / (1.0 + away * away)
         weight = weight * weight
@@ -84,7 +82,7 @@ def _least_varied(images: Tensor, reach: int) -> Tensor:
             if best is None:
                 best, found = spread, mean
             else:
-                found = torch.where(spread < best, mean, found)
+                found = chosen(spread < best, mean, found)
                 best = torch.minimum(spread, best)
     return unit(found)
 
@@ -153,7 +151,7 @@ def _brush(images: Tensor, draws: Draws) -> Tensor:
         dark = torch.minimum(torch.minimum(views[one], views[other]), images)
         # Thin bright lines are gone where only the darkest is kept.
         stroke = torch.where(each(phase[:, 2] < 0.6), bright, blend(images, dark, 0.6))
-        found = torch.where(way == number, stroke, found)
+        found = chosen(way == number, stroke, found)
     return unit(posterised(found, 3 + draws.choice(3)))
 
 

@@ -6,7 +6,7 @@ Every pixel is changed by its own value alone, except where light falls from a s
 import torch
 from torch import Tensor
 
-from trials.data.families.base import Draws, Operation, blend, each, unit
+from trials.data.families.base import Draws, Operation, blend, chosen, each, unit
 from trials.data.families.exact import directions
 from trials.data.families.sampling import places
 
@@ -16,14 +16,12 @@ def hue_saturation_value(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     red, green, blue = images.unbind(1)
     value = images.amax(1)
     spread = value - images.amin(1)
-    divisor = torch.where(spread > 0, spread, 1.0)
-    sixth = torch.where(
-        value == red,
-        ((green - blue) / divisor).remainder(6.0),
-        torch.where(value == green, (blue - red) / divisor + 2.0, (red - green) / divisor + 4.0),
-    )
-    saturation = spread / torch.where(value > 0, value, 1.0)
-    return torch.where(spread > 0, sixth, 0.0) / 6.0, saturation, value
+    # Where there is no spread the differences are 0 too, and so is the hue.
+    divisor = spread.clamp(min=1e-30)
+    from_red, from_green = (green - blue) / divisor, (blue - red) / divisor + 2.0
+    sixth = chosen(value == green, from_green, (red - green) / divisor + 4.0)
+    sixth = chosen(value == red, from_red + (from_red < 0) * 6.0, sixth)
+    return sixth / 6.0, spread / value.clamp(min=1e-30), value
 
 
 def red_green_blue(hue: Tensor, saturation: Tensor, value: Tensor) -> Tensor:

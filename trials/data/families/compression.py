@@ -32,17 +32,16 @@ def compressed(images: Tensor, quality: Tensor) -> Tensor:
 
     Every channel is quantised as luminance. Above a quality of about 10 little is seen.
     """
-    N, C, H, W = images.shape
+    H, W = images.shape[-2:]
     scale = torch.where(quality < 50, 5000 // quality, 200 - 2 * quality)
     table = torch.tensor(_TABLE, device=images.device).reshape(8, 8)
     steps = ((table * scale[:, None, None] + 50) // 100).clamp(1, 255).to(torch.float64)
     padded = F.pad(images, (0, -W % 8, 0, -H % 8), mode="replicate")
-    blocks = padded.unfold(2, 8, 8).unfold(3, 8, 8)  # (N, C, rows, columns, 8, 8)
-    cosines = _cosines(images.device)
-    levels = on_grid(on_grid(blocks) * 255 - 128)
-    found = on_grid(cosines @ levels) @ cosines.T
-    kept = (found / steps[:, None, None, None]).round() * steps[:, None, None, None]
-    back = on_grid(cosines.T @ kept) @ cosines
-    pixels = ((back + 128) * (1 / 255)).clamp(0.0, 1.0).to(torch.float32)
-    whole = pixels.transpose(3, 4).reshape(N, C, padded.shape[2], padded.shape[3])
-    return whole[..., :H, :W]
+    down, across = padded.shape[2] // 8, padded.shape[3] // 8
+    rows, columns = (torch.block_diag(*[_cosines(images.device)] * count) for count in (down, across))
+    levels = on_grid(padded).mul_(255).sub_(128)
+    found = on_grid(rows @ levels) @ columns.T
+    steps = steps.repeat(1, down, across)[:, None]
+    kept = (found / steps).round_().mul_(steps)
+    back = on_grid(rows.T @ kept) @ columns
+    return (back + 128).mul_(1 / 255).clamp_(0.0, 1.0).to(torch.float32)[..., :H, :W].contiguous()

@@ -1,16 +1,15 @@
 """Edges: what is left of an image when only its contours are drawn."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from trials.data.families.base import Draws, Operation, blend, each, side, unit
+from trials.data.families.base import Draws, Operation, blend, chosen, each, side, unit
 from trials.data.families.color import luminance
 from trials.data.families.convolutional import weighed
 from trials.data.families.equalisation import otsu
 from trials.data.families.exact import blurred
 from trials.data.families.sampling import neighbours
-
-_TANGENT = 0.41421356  # of 22.5 degrees: directions are told apart in steps of 45
 
 
 def gradients(images: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
@@ -49,11 +48,19 @@ def canny(
     largest = size.amax((2, 3), keepdim=True)
     size = size / torch.where(largest > 0, largest, 1.0)
     views, steep, flat = neighbours(size), down.abs(), along.abs()
-    is_level = steep <= flat * _TANGENT  # the slope runs along the row
-    is_upright = flat <= steep * _TANGENT
-    is_falling = (down > 0) == (along > 0)  # it runs along the main diagonal
-    before = _chosen(is_level, is_upright, is_falling, views[3], views[1], views[0], views[2])
-    after = _chosen(is_level, is_upright, is_falling, views[5], views[7], views[8], views[6])
+    is_flat, is_falling = flat >= steep, (down > 0) == (along > 0)
+    # Between the two neighbours that the slope runs past, by how near it comes to either.
+    lean = torch.minimum(steep, flat) / torch.maximum(steep, flat).clamp(min=1e-12)
+    before = blend(
+        chosen(is_flat, views[3], views[1]),
+        chosen(is_falling, views[0], chosen(is_flat, views[6], views[2])),
+        lean,
+    )
+    after = blend(
+        chosen(is_flat, views[5], views[7]),
+        chosen(is_falling, views[8], chosen(is_flat, views[2], views[6])),
+        lean,
+    )
     # One of two equal neighbours is enough.
     ridge = (size >= before) & (size > after)
     threshold = otsu(size)
@@ -61,25 +68,12 @@ def canny(
     weak = ridge & (size > each(threshold * low))
     found = ridge & (size > each(high_threshold))
     while True:
-        grown = found
-        for view in neighbours(found.to(torch.float32)):
-            grown = grown | (view > 0)
-        grown = grown & weak
+        padded = F.pad(found, (1, 1, 1, 1))
+        tall = padded[..., :-2, :] | padded[..., 1:-1, :] | padded[..., 2:, :]
+        grown = (tall[..., :-2] | tall[..., 1:-1] | tall[..., 2:]) & weak
         if torch.equal(grown, found):
             return found
         found = grown
-
-
-def _chosen(
-    is_level: Tensor,
-    is_upright: Tensor,
-    is_falling: Tensor,
-    level: Tensor,
-    upright: Tensor,
-    *diagonals: Tensor,
-) -> Tensor:
-    slanted = torch.where(is_falling, *diagonals)
-    return torch.where(is_level, level, torch.where(is_upright, upright, slanted))
 
 
 def _sigma(images: Tensor, draws: Draws) -> Tensor:

@@ -1,7 +1,7 @@
 """Filters whose sums are exact, so that no order of summation, thread or vector width changes a digit.
 
-Numbers are put on a grid of multiples of 2**-16. Products of two such numbers, and sums of fewer than 2**20
-products of numbers near 1, need no more than the 53 bits of a double: adding them up rounds nothing.
+Numbers are put on a grid of multiples of 2**-20. Products of two such numbers, and sums of up to 2**13
+products of numbers up to 1, need no more than the 53 bits of a double: adding them up rounds nothing.
 """
 
 import math
@@ -10,12 +10,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-_STEPS = 2.0**16
+_STEPS = 2.0**20
 
 
 def on_grid(values: Tensor) -> Tensor:
-    """Float64, the nearest multiples of 2**-16."""
-    return (values.to(torch.float64) * _STEPS).round() * (1 / _STEPS)
+    """Float64, the nearest multiples of 2**-20."""
+    return (values.to(torch.float64) * _STEPS).round_().mul_(1 / _STEPS)
 
 
 def separable(
@@ -28,26 +28,29 @@ def separable(
     return (on_grid(down) @ on_grid(columns)[:, None].mT).to(torch.float32)
 
 
-def offsets(size: int, device: torch.device) -> Tensor:
-    """(size, size) float64: how far column j lies from row i, j - i."""
-    places = torch.arange(size, device=device, dtype=torch.float64)
-    return places - places[:, None]
-
-
 def _normalised(weights: Tensor) -> Tensor:
-    return weights / weights.sum(-1, keepdim=True)
+    """(…, size, size) on the grid, each row's sum exactly 1: a plain image stays plain."""
+    found = on_grid(weights / weights.sum(-1, keepdim=True))
+    found.diagonal(dim1=-2, dim2=-1).add_(1.0 - found.sum(-1))
+    return found
+
+
+def _by_distance(weights: Tensor) -> Tensor:
+    """(N, size) weights of distances 0, 1, … -> (N, size, size)."""
+    place = torch.arange(weights.shape[1], device=weights.device)
+    return weights[:, (place - place[:, None]).abs()]
 
 
 def gaussian(sigma: Tensor, size: int) -> Tensor:
     """(N,) sigma in pixels -> (N, size, size): a Gaussian mean, of what lies within the image alone."""
-    apart = offsets(size, sigma.device) / sigma.to(torch.float64)[:, None, None]
-    return _normalised(torch.exp(-0.5 * apart.square()))
+    away = torch.arange(size, device=sigma.device) / sigma.to(torch.float64)[:, None]
+    return _normalised(_by_distance(torch.exp(-0.5 * away.square())))
 
 
 def box(width: Tensor, size: int) -> Tensor:
     """(N,) width in pixels, at least 1 -> (N, size, size): the mean of a window; its ends count in part."""
-    reach = 0.5 * width.to(torch.float64)[:, None, None] + 0.5
-    return _normalised((reach - offsets(size, width.device).abs()).clamp(0.0, 1.0))
+    reach = 0.5 * width.to(torch.float64)[:, None] + 0.5
+    return _normalised(_by_distance((reach - torch.arange(size, device=width.device)).clamp(0.0, 1.0)))
 
 
 def blurred(images: Tensor, sigma: Tensor) -> Tensor:

@@ -71,12 +71,10 @@ class Image:
             most = 1.0 if part.is_floating_point() else float(self.high)
             # Written so that NaN is refused too.
             if not (low >= 0.0 and high <= most):
-                right = (
-                    "floats in [0, 1]"
-                    if part.is_floating_point()
-                    else f"0..{self.high}, by Image(high={self.high})"
+                right = "[0, 1]" if part.is_floating_point() else f"0..{self.high} of Image(high={self.high})"
+                raise ValueError(
+                    f"images of {part.dtype} have values {low:g} to {high:g}, not within {right}"
                 )
-                raise ValueError(f"images of {part.dtype} lie in [{low:g}, {high:g}], and not in {right}")
         return part[:, None] if part.dim() == 3 else part.reshape(-1, *part.shape[-3:])
 
     def read(self, part: Tensor) -> Tensor:

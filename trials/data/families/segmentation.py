@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor
 
-from trials.data.families.base import Draws, Operation, side
+from trials.data.families.base import Draws, Operation, chosen, side
 
 _STEPS = 2.0**16  # colours are added up in whole numbers of these
+_PLACES = 128  # room for the number of a cell
 
 
 def _cells(images: Tensor) -> int:
@@ -16,12 +17,12 @@ def _cells(images: Tensor) -> int:
 def region_means(images: Tensor, regions: Tensor, count: int) -> Tensor:
     """(N, C, HW), (N, HW) int64 below `count` -> (N, C, count) float32 means; 0 of an empty region."""
     N, C, _ = images.shape
-    whole = (images * _STEPS).round().to(torch.int64)
+    # Sums in the lower bits and, from the 40th on, how many were added up.
+    whole = (images * _STEPS).round().to(torch.int64) + 2**40
     sums = torch.zeros(N, C, count, dtype=torch.int64, device=images.device)
     sums.scatter_add_(2, regions[:, None].expand(N, C, -1), whole)
-    sizes = torch.zeros(N, count, dtype=torch.int64, device=images.device)
-    sizes.scatter_add_(1, regions, torch.ones_like(regions))
-    return (sums.to(torch.float64) / (sizes.clamp(min=1)[:, None] * _STEPS)).to(torch.float32)
+    sizes, sums = sums >> 40, sums & (2**40 - 1)
+    return (sums.to(torch.float64) / (sizes.clamp(min=1) * _STEPS)).to(torch.float32)
 
 
 class _Cells:
@@ -45,27 +46,25 @@ class _Cells:
         self.middle_column = (number % cells + 0.5) * (W / cells) - 0.5
         self.height, self.width = H / cells, W / cells
 
-    def nearest(self, points: list[Tensor], pixels: list[Tensor], penalty: Tensor | None = None) -> Tensor:
+    def nearest(
+        self, points: list[Tensor], pixels: list[Tensor], scale: float, penalty: Tensor | None = None
+    ) -> Tensor:
         """(N, HW) int64: of the cells around, the one whose point is nearest.
 
-        `points` (N, count) and `pixels` (N or 1, HW) are coordinates, of place or of colour.
+        `points` (N, count) and `pixels` (N or 1, HW) are coordinates, of place or of colour. Squares
+        of distances are told apart in steps of 1 / `scale`; of equal ones the first cell is taken.
         """
         best: Tensor | None = None
-        chosen: Tensor | None = None
         for around in self.around:
-            distance = torch.zeros_like(points[0][:, around])
+            distance = torch.zeros(1, 1, device=around.device) if penalty is None else penalty[:, around]
             for point, pixel in zip(points, pixels, strict=True):
-                away = point[:, around] - pixel
-                distance = distance + away * away
-            if penalty is not None:
-                distance = distance + penalty[:, around]
-            if best is None or chosen is None:
-                best, chosen = distance, around.expand(len(distance), -1)
-            else:
-                chosen = torch.where(distance < best, around, chosen)
-                best = torch.minimum(distance, best)
-        assert chosen is not None
-        return chosen
+                distance = distance + (point.index_select(1, around) - pixel).square_()
+            # A whole number and behind it that of the cell: the least of these names the cell.
+            whole = (distance * scale).clamp_(max=2.0**23).to(torch.int32)
+            packed = whole.mul_(_PLACES).add_(around.to(torch.int32))
+            best = packed if best is None else torch.minimum(best, packed)
+        assert best is not None
+        return (best & (_PLACES - 1)).to(torch.int64)
 
 
 def _averaged(images: Tensor, regions: Tensor, count: int, draws: Draws) -> Tensor:
@@ -75,7 +74,7 @@ def _averaged(images: Tensor, regions: Tensor, count: int, draws: Draws) -> Tens
     taken = means.gather(2, regions[:, None].expand(flat.shape))
     is_replaced = draws.uniform(count) < draws.between(0.8, 1.1)[:, None]
     replaced = is_replaced.gather(1, regions)[:, None]
-    return torch.where(replaced, taken, flat).reshape(images.shape)
+    return chosen(replaced, taken, flat).reshape(images.shape)
 
 
 def _voronoi(images: Tensor, draws: Draws, jitter: float, dropped: float = 0.0) -> Tensor:
@@ -84,7 +83,7 @@ def _voronoi(images: Tensor, draws: Draws, jitter: float, dropped: float = 0.0) 
     column = grid.middle_column + draws.between(-0.5, 0.5, grid.count) * (jitter * grid.width)
     # A point that is dropped is further away than any other.
     penalty = (draws.uniform(grid.count) < dropped) * 1e8 if dropped else None
-    regions = grid.nearest([row, column], [grid.row[None], grid.column[None]], penalty)
+    regions = grid.nearest([row, column], [grid.row[None], grid.column[None]], 64.0, penalty)
     return _averaged(images, regions, grid.count, draws)
 
 
@@ -122,7 +121,7 @@ def _superpixels(images: Tensor, draws: Draws) -> Tensor:
         means = region_means(features, regions, grid.count)
         points = [means[:, C] * grid.cells, means[:, C + 1] * grid.cells]
         points += [means[:, channel] * weight for channel in range(C)]
-        regions = grid.nearest(points, pixels)
+        regions = grid.nearest(points, pixels, 2.0**14)
     return _averaged(images, regions, grid.count, draws)
 
 
