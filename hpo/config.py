@@ -286,6 +286,12 @@ def build(
         )
     validated = validation.read(filled["validation"], space, where)
     validation.check_objective(objective, validated, where)
+    listens = any(is_tuner({"schedule": name}) for name in _schedules(space))
+    if validated.kind == "shifted-kfold" and listens:
+        raise UsageError(
+            f"{where} [validation] kind = 'shifted-kfold': fold models follow the schedule of their trial, "
+            "and one that finds its rates while training would give them others; use such as 'cosine'"
+        )
     trial = filled["trial"]
     tick = trial["tick"]
     if kind == "task" and searches and trial["steps"] % tick:
@@ -301,12 +307,6 @@ def build(
     if kind == "task" and searches:
         _check_schedules(space, where, trial["steps"], trial["horizon"] or trial["steps"])
     _check_targets(filled, kind, where)
-    listens = any(is_tuner({"schedule": name}) for name in _schedules(space))
-    if validated.kind == "shifted-kfold" and listens:
-        raise UsageError(
-            f"{where} [validation] kind = 'shifted-kfold': fold models follow the schedule of their trial, "
-            "and one that finds its rates while training would give them others; use such as 'cosine'"
-        )
     limits = Limits(**filled["limits"])
     if objective.chosen_by is not None and limits.target is not None:
         raise UsageError(

@@ -82,7 +82,7 @@ def _measured(program: Program, row: Row, splits: Splits, targets: Sequence[Any]
     logits = np.stack([shifted[0][f"logit_{place}"] for place in range(10)], 1)
     return {
         "right": np.stack([one["accuracy"] for one in shifted]).astype(bool),  # (1 + families, images)
-        "loss": np.stack([one["loss"] for one in shifted]).astype(np.float16),
+        "loss": shifted[0]["loss"].astype(np.float32),  # of the originals
         "logits": logits.astype(np.float16),  # of the originals
         "target": np.stack([one["accuracy"] for one in unseen]).astype(bool),  # (targets, images)
     }

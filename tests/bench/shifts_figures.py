@@ -50,7 +50,7 @@ class Case:
         right = arrays["right"]
         families = np.arange(len(NAMES))
         logits, truth = arrays["logits"].astype(np.float64), _labels(source)
-        losses = arrays["loss"][:, 0].astype(np.float64).mean(1)
+        losses = arrays["loss"].astype(np.float64).mean(1)
         cooled = np.array([_cooled(one, truth) for one in logits])
         return cls(
             source,
