@@ -88,10 +88,9 @@ class StudyConfig:
         steps, reports = self.steps, int(trial["reports"])
         tick = int(trial["tick"]) if self.kind == "task" else 1  # a function may report at any step
         rungs = sorted({min(steps, -(-steps * k // (reports * tick)) * tick) for k in range(1, reports + 1)})
-        beside = self.validation.kind == "shifted-kfold" and self.validation.folds_for == "all"
         return Plan(
             *(steps, tuple(rungs), int(trial["horizon"]) or steps, self.seed, int(trial["split_seed"])),
-            folds="beside" if beside else "none",
+            folds="beside" if self.has_folds_beside() else "none",
         )
 
     def sampler(self) -> Sampler:
@@ -141,6 +140,8 @@ class StudyConfig:
         runner, trial = self.table["runner"], self.table["trial"]
         # Half of the trials at once at the most: the sampler has to hear of some before it asks on.
         at_once = -(-(limit.trials or 0) // (2 * self.workers()))
+        # A trial with its fold models beside it takes as many lanes more.
+        most = at_once * (1 + self.validation.folds if self.has_folds_beside() else 1)
         return Target(
             self.reference,
             dict(self.options),
@@ -156,10 +157,14 @@ class StudyConfig:
             sharpness=bool(trial["sharpness"]),
             device=runner["device"],
             kind="lanes" if self.kind == "task" else "inline",
-            most_lanes=max(at_once, _PROBES) if self.listens() and at_once else at_once,
-            most_trials=at_once if self.listens() else 0,
+            most_lanes=max(most, _PROBES) if self.listens() and at_once else most,
+            most_trials=at_once if self.listens() or self.has_folds_beside() else 0,
             validation=asdict(self.validation),
         )
+
+    def has_folds_beside(self) -> bool:
+        """Whether every trial that trains on families has its fold models beside it."""
+        return self.validation.kind == "shifted-kfold" and self.validation.folds_for == "all"
 
     def listens(self) -> bool:
         """Whether trials may find their learning rate while they are trained."""

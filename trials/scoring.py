@@ -9,15 +9,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from trials.lanes import Lanes
+from trials.program import CHUNK
 from trials.scores import Scores, stacked
 from trials.task import Batch
 from trials.validation import TRAINS
 
 Found = Mapping[str, NDArray[np.float32]]  # metric -> (K, N)
+Row = Mapping[str, NDArray[np.float32]]  # metric -> (N,)
+_Glance = tuple[str, ...]  # the examples of the mixed copy that are under these families
+_Batch = str | _Glance  # or a family's copy, or "", the validation split
+_VAL = ""
 
 
 @dataclass(frozen=True)
@@ -55,71 +61,80 @@ class Scorer:
     def __init__(self, lanes: Lanes) -> None:
         self._lanes, self._splits = lanes, lanes.program.splits
         self.families = tuple(self._splits.shifted)
-        self._parts: dict[tuple[str, ...], tuple[Batch, NDArray[np.int64]]] = {}  # of the mixed copy
+        self._parts: dict[_Glance, tuple[Batch, NDArray[np.int64]]] = {}  # of the mixed copy
 
     def score(self, asked: Sequence[Asked]) -> list[Scored]:
         """What each row scores, in the order in which they were asked for."""
         if not self.families:
-            return [Scored(means) for means in self._plain([one.lane for one in asked])]
-        means: list[dict[str, float]] = [{} for _ in asked]
-        early = [place for place, one in enumerate(asked) if not one.is_last and not one.is_fold]
-        for place, found in zip(early, self._plain([asked[place].lane for place in early]), strict=True):
-            means[place].update(found)
-        whole = self._whole(asked, means)
-        self._glance(asked, means)
-        return [Scored(one, whole.get(place)) for place, one in enumerate(means)]
+            return self._plain([one.lane for one in asked])
+        wanted: dict[_Batch, list[int]] = {}  # what is evaluated -> places among those that asked
+        for place, one in enumerate(asked):
+            for batch in self._batches(one):
+                wanted.setdefault(batch, []).append(place)
+        together: dict[tuple[int, ...], list[_Batch]] = {}
+        for batch, places in wanted.items():
+            together.setdefault(tuple(places), []).append(batch)
+        rows: list[dict[_Batch, Row]] = [{} for _ in asked]
+        for places, batches in together.items():
+            found = self._evaluated(batches, [asked[place].lane for place in places])
+            for batch, scores in zip(batches, found, strict=True):
+                for column, place in enumerate(places):
+                    rows[place][batch] = {name: values[column] for name, values in scores.items()}
+        return [self._told(one, row) for one, row in zip(asked, rows, strict=True)]
 
-    def _plain(self, lanes: list[int]) -> list[dict[str, float]]:
+    def _plain(self, lanes: list[int]) -> list[Scored]:
         """Means over the validation split."""
-        if not lanes:
-            return []
         found = self._lanes.evaluate("val", lanes)
         return [
-            {f"val_{name}": float(values[column]) for name, values in found.items()}
+            Scored({f"val_{name}": float(values[column]) for name, values in found.items()})
             for column in range(len(lanes))
         ]
 
-    def _allowed(self, one: Asked) -> tuple[str, ...]:
-        return tuple(name for name in untrained(self._lanes, one.lane) if name in one.families)
+    def _batches(self, one: Asked) -> list[_Batch]:
+        """What a row is evaluated on: never a family that it trains on."""
+        allowed = tuple(name for name in untrained(self._lanes, one.lane) if name in one.families)
+        plain: list[_Batch] = [] if one.is_fold else [_VAL]
+        return [*plain, *(allowed if one.is_last else [allowed] * bool(allowed))]
 
-    def _whole(self, asked: Sequence[Asked], means: list[dict[str, float]]) -> dict[int, Scores]:
-        """Place -> every example's score, of the rows that are at their last rung; their means are added."""
-        last = [place for place, one in enumerate(asked) if one.is_last]
-        if not last:
-            return {}
-        allowed = {place: self._allowed(asked[place]) for place in last}
-        rows: dict[int, dict[str, Mapping[str, NDArray[np.float32]]]] = {place: {} for place in last}
-        for family in ("", *self.families):
-            batch = self._splits.shifted[family] if family else "val"
-            here = [
-                place for place in last if (family in allowed[place] if family else not asked[place].is_fold)
-            ]
-            if not here:
-                continue
-            found = self._lanes.evaluate(batch, [asked[place].lane for place in here], per_example=True)
-            for column, place in enumerate(here):
-                rows[place][family] = {name: values[column] for name, values in found.items()}
-                for name, values in rows[place][family].items():
-                    key = of_family(family, name) if family else f"val_{name}"
-                    means[place][key] = float(values.mean(dtype=np.float64))
-        return {place: stacked(self.families, found) for place, found in rows.items() if found}
+    def _examples(self, batch: _Batch) -> Batch:
+        if isinstance(batch, tuple):
+            return self._part(batch)[0]
+        found = self._splits.shifted[batch] if batch else self._splits.val
+        assert isinstance(found, Mapping), "there are no copies of a stream"
+        return found
 
-    def _glance(self, asked: Sequence[Asked], means: list[dict[str, float]]) -> None:
-        """Add the means of the rows that are before their last rung."""
-        groups: dict[tuple[str, ...], list[int]] = {}
-        for place, one in enumerate(asked):
-            if not one.is_last and (allowed := self._allowed(one)):
-                groups.setdefault(allowed, []).append(place)
-        for allowed, places in groups.items():
-            batch, family = self._part(allowed)
-            found = self._lanes.evaluate(batch, [asked[place].lane for place in places], per_example=True)
-            for name, values in found.items():
-                for number, one in enumerate(allowed):
-                    mean = values[:, family == number].mean(1, dtype=np.float64)
-                    for column, place in enumerate(places):
-                        means[place][of_family(one, name)] = float(mean[column])
+    def _evaluated(self, batches: Sequence[_Batch], lanes: list[int]) -> list[Found]:
+        """Metric -> (K, N) on each of these; small ones in one pass, as a pass has a price of its own."""
+        found: list[Found] = []
+        waiting = [self._examples(batch) for batch in batches]
+        while waiting:
+            sizes = [len(next(iter(one.values()))) for one in waiting]
+            count = max(1, int(np.searchsorted(np.cumsum(sizes), CHUNK, side="right")))
+            taken, waiting = waiting[:count], waiting[count:]
+            joined = {name: torch.cat([one[name] for one in taken]) for name in taken[0]}
+            scores = self._lanes.evaluate(joined if count > 1 else taken[0], lanes, per_example=True)
+            ends = np.cumsum(sizes[:count])
+            for low, high in zip((0, *ends[:-1]), ends, strict=True):
+                found.append({name: values[:, low:high] for name, values in scores.items()})
+        return found
 
-    def _part(self, allowed: tuple[str, ...]) -> tuple[Batch, NDArray[np.int64]]:
+    def _told(self, one: Asked, rows: Mapping[_Batch, Row]) -> Scored:
+        means: dict[str, float] = {}
+        for batch, row in rows.items():
+            for name, values in row.items():
+                if isinstance(batch, tuple):
+                    for number, family in enumerate(batch):
+                        here = self._part(batch)[1] == number
+                        means[of_family(family, name)] = float(values[here].mean(dtype=np.float64))
+                else:
+                    key = of_family(batch, name) if batch else f"val_{name}"
+                    means[key] = float(values.mean(dtype=np.float64))
+        if not one.is_last or not rows:
+            return Scored(means)
+        whole = {batch: row for batch, row in rows.items() if not isinstance(batch, tuple)}
+        return Scored(means, stacked(self.families, whole))
+
+    def _part(self, allowed: _Glance) -> tuple[Batch, NDArray[np.int64]]:
         """The examples of the mixed copy that are under these families, and the number of each one's."""
         if allowed not in self._parts:
             mixed = self._splits.mixed
