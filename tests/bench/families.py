@@ -4,9 +4,9 @@
     python -m tests.bench.families --picture docs/pictures/families.png
 
 Digits of scikit-learn, 8x8 and enlarged to 28x28, whole numbers 0..255 in and out on both sides; the family
-color on three channels. An operation is compared where scikit-image, scipy or Pillow has it, at magnitudes like ours;
-where several have it, with the one that was faster. A family's figure is the mean of its operations', since
-each image goes through one of them. Loops run in one thread, as these libraries do.
+color on three channels. An operation is compared where scikit-image, scipy or Pillow has it, at magnitudes
+like ours; where several have it, with the one that was faster. A family's figure is the mean of its
+operations', since each image goes through one of them. Loops run in one thread, as these libraries do.
 """
 
 import argparse
@@ -308,7 +308,7 @@ def draw(path: Path, cell: int = 56) -> None:
     """A picture of what every family does: a row a family, its operations on one digit."""
     image = pictures(10, 1, 28)[3:4]
     most = max(map(len, FAMILIES["image"].values()))
-    columns = min(most, 10)
+    columns = min(most, 12)
     sheet = Picture.new("L", (100 + (columns + 1) * (cell + 4), len(FAMILIES["image"]) * (cell + 4) + 4), 255)
     pen = ImageDraw.Draw(sheet)
     for row, (family, operations) in enumerate(FAMILIES["image"].items()):

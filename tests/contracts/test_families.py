@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
@@ -32,6 +32,7 @@ each_family = pytest.mark.parametrize(
     ("kind", "family"), [(kind, family) for kind, families in FAMILIES.items() for family in families]
 )
 SIZES = [(8, 8), (28, 28), (33, 21)]
+few = settings(law, max_examples=5)  # there are more than a hundred operations
 
 
 def generator(seed=0):
@@ -109,7 +110,7 @@ def test_an_operation_keeps_shape_type_and_range_and_changes_nothing_it_was_give
 
 @each_operation
 @given(data=st.data())
-@law
+@few
 def test_an_example_becomes_what_it_becomes_beside_any_others(kind, operation, data):
     size, channels = data.draw(st.sampled_from(SIZES[:2])), data.draw(st.sampled_from([1, 3]))
     whole = values(kind, channels=channels, size=size)
@@ -151,7 +152,7 @@ def example(kind, dtype=None, count=40):
 
 @each_family
 @given(data=st.data())
-@law
+@few
 def test_a_copy_does_not_depend_on_chunks_or_on_what_else_is_copied(kind, family, data):
     part = example(kind)
     seed, draw = data.draw(st.integers(0, 2**70)), data.draw(st.integers(0, 9))
