@@ -16,6 +16,7 @@ from typing import Any, cast
 
 from hpo import config as configs
 from hpo import studyfile
+from hpo.collecting import uncollected
 from hpo.config import StudyConfig
 from hpo.errors import JournalError, StudyExists, StudyNotFound, UsageError
 from hpo.events import Event, Listener, StudyStarted
@@ -277,10 +278,11 @@ def search(
 
 def _meanwhile(config: StudyConfig) -> tuple[Sampler, Pruner]:
     """What this process can do while the workers load torch and the task."""
-    sampler, pruner = config.sampler(), config.pruner()
-    if config.runner_name() == "processes":
-        with contextlib.suppress(ImportError):  # said when the report is written
-            importlib.import_module("dashboards.report").preload()
+    with uncollected():
+        sampler, pruner = config.sampler(), config.pruner()
+        if config.runner_name() == "processes":
+            with contextlib.suppress(ImportError):  # said when the report is written
+                importlib.import_module("dashboards.report").preload()
     return sampler, pruner
 
 

@@ -2,15 +2,15 @@
 
 The eager step runs at once. Compiling ahead of time to a package costs 10 to 25 s on a core, loading one 2
 ms, so a program is compiled in a process of its own while training goes on, and only when the steps still
-to come repay it; a later study finds the package in the cache folder. A package is named by the digest of
-the traced step, its shapes, the versions and the processor: code that changed never meets an old package.
+to come repay it; a later study finds the package in the cache folder. A package is named by the signature of
+the step (0.03 s: every operation, its shapes and constants), the versions and the processor: code that
+changed never meets an old package.
 
 Packages are native code, so the cache folder must belong to this user and be writable by nobody else.
 """
 
 import contextlib
 import hashlib
-import importlib
 import json
 import os
 import platform
@@ -42,6 +42,12 @@ Mode = Literal["auto", "never", "always"]
 # 0.47 ms for the digits convnet), and narrow calls waste less when few lanes are running.
 WIDTH = 4
 _COST_SECONDS = 20.0  # of a compilation, until one was measured here
+_SETTINGS: dict[str, bool | int] = {
+    "cpp.threads": 1,
+    # What the processor can do is read from the processor. Trying it out on the C++ compiler as well
+    # costs 8 of 34 CPU seconds; a compiler too old for it fails, with a line that says so.
+    "cpp.vec_isa_ok": True,
+}
 _GAIN = 0.5  # share of the eager time that compiling saves: measured 0.55 to 0.7 for convnets and MLPs
 
 
@@ -66,12 +72,6 @@ class Origin:
     validation: Mapping[str, Any] = field(default_factory=dict[str, Any])  # fields of a `Validation`
 
 
-def preload_tracing(mode: Mode) -> None:
-    """Import what tracing needs (half a second), where there may be packages to find."""
-    if mode == "always" or (mode == "auto" and any((cache_folder() / "programs").glob("*.pt2"))):
-        importlib.import_module("torch.fx.experimental.proxy_tensor")
-
-
 def processor(device: torch.device) -> str:
     """What machine code for this device depends on."""
     host = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
@@ -81,20 +81,15 @@ def processor(device: torch.device) -> str:
     return f"{host} {torch.cuda.get_device_name(device)} {major}.{minor} CUDA {torch.version.cuda}"
 
 
-def digest(graph: torch.fx.GraphModule, device: torch.device) -> str:
-    """Name of the package for a traced step: code, shapes, constants, versions, processor."""
-    parts = [graph.code, torch.__version__, processor(device)]
-    for node in graph.graph.nodes:
-        value = node.meta.get("val")
-        if node.op == "placeholder" and isinstance(value, torch.Tensor):
-            parts.append(f"{value.dtype}{tuple(value.shape)}{tuple(value.stride())}{value.device.type}")
-    found = hashlib.sha256("\n".join(parts).encode())
-    for name, tensor in sorted(graph.named_buffers()) + sorted(graph.named_parameters()):
-        found.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
-    for name, value in sorted(vars(graph).items()):
-        if isinstance(value, torch.Tensor):
-            found.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
-    return found.hexdigest()[:32]
+def package_name(program: "Program", width: int) -> str:
+    """Name of the package of a program's step: what it computes, and what its machine code depends on."""
+    facts = [
+        program.signature(width),
+        torch.__version__,
+        processor(program.device),
+        sorted(_SETTINGS.items()),
+    ]
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:32]
 
 
 def compile_package(graph: torch.fx.GraphModule, arguments: tuple[Any, ...], path: Path) -> None:
@@ -103,14 +98,8 @@ def compile_package(graph: torch.fx.GraphModule, arguments: tuple[Any, ...], pat
     from torch._inductor import config as inductor
 
     partial = path.with_name(f"{path.stem}.{os.getpid()}.pt2")
-    settings = {
-        "cpp.threads": 1,
-        # What the processor can do is read from the processor. Trying it out on the C++ compiler as well
-        # costs 8 of 34 CPU seconds; a compiler too old for it fails below, with a line that says so.
-        "cpp.vec_isa_ok": True,
-    }
     try:
-        with torch.no_grad(), inductor.patch(settings), warnings.catch_warnings():
+        with torch.no_grad(), inductor.patch(_SETTINGS), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             exported = torch.export.export(graph, arguments)
             aoti_compile_and_package(exported, package_path=str(partial))
@@ -283,27 +272,29 @@ class Compiler:
         plan = _Plan(program, capacity if program.device.type == "cuda" else min(WIDTH, capacity))
         record = self._record(program, plan.width)
         if self.mode == "always":
-            self._trace(program, plan)
+            self._find(program, plan)
             if plan.compiled is None and not plan.settled:
                 self._begin(program, plan)
                 assert plan.process is not None
                 plan.process.wait()
                 self._check(plan)
         elif record.exists():
-            # Only now is tracing (0.3 s) worth it: the record says that there may be a package.
-            self._trace(program, plan)
+            # Only now is it worth looking: the record says that there may be a package.
+            self._find(program, plan)
         return plan
 
-    def _trace(self, program: "Program", plan: _Plan) -> None:
+    def _find(self, program: "Program", plan: _Plan) -> None:
+        """Load the package of the program, if there is one."""
         try:
-            graph = program.traced(plan.width)
-        # The user's own code is traced: whatever it raises, the step as it is still runs.
+            plan.path = self._folder / f"{package_name(program, plan.width)}.pt2"
+        # The user's own code is run: whatever it raises, the step as it is still runs.
         except Exception as error:  # noqa: BLE001
             plan.settled = True
             self.notice(f"the step cannot be traced, training goes on uncompiled: {_first_line(error)}")
             return
-        plan.path = self._folder / f"{digest(graph, program.device)}.pt2"
-        if plan.path.exists():
+        if program.forward.reason:
+            plan.settled = True  # its lanes take turns: what cannot be mapped cannot be traced
+        elif plan.path.exists():
             self._load(plan)
 
     def _load(self, plan: _Plan) -> None:
@@ -375,7 +366,7 @@ class Compiler:
             last = said.splitlines()[-1] if said else f"exit status {process.returncode}"
             self.notice(f"compiling failed, training goes on uncompiled: {last}")
             return
-        self._trace(plan.program, plan)
+        self._find(plan.program, plan)
         plan.settled = True
 
     def forget(self, program: "Program") -> None:
@@ -439,8 +430,7 @@ def _main() -> None:
     splits = load_splits(task, request["split_seed"], device, validation)
     structure = tuple((name, value) for name, value in request["structure"])
     program = Program(task, splits, structure, tuple(request["float_names"]), device)
-    graph = program.traced(width)
-    path = folder / f"{digest(graph, device)}.pt2"
+    path = folder / f"{package_name(program, width)}.pt2"
     began = time.monotonic()
     lock = path.with_suffix(".lock")
     with lock.open("w") as file:
@@ -449,7 +439,7 @@ def _main() -> None:
 
         fcntl.flock(file, fcntl.LOCK_EX)
         if not path.exists():
-            compile_package(graph, example_arguments(program, width), path)
+            compile_package(program.traced(width), example_arguments(program, width), path)
             cost = folder / f"cost.{os.getpid()}"
             cost.write_text(json.dumps({"seconds": time.monotonic() - began}))
             cost.replace(folder / "cost.json")

@@ -36,6 +36,11 @@ class _Peak(TorchDispatchMode):
         self._alive: dict[int, tuple[StorageWeakRef, int]] = {}
         self.peak = 0
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Not to be hidden from torch.compile: to hide it, torch would import all of that, 1 s."""
+        return False
+
     def __torch_dispatch__(
         self,
         func: Any,

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -26,12 +26,15 @@ from trials.recipe import CLIP, DEFAULTS, RATIO, Floats, Structure, recipe
 from trials.ruled import Ruled
 from trials.seeding import key
 from trials.sharpness import largest_eigenvalue
+from trials.signature import signature
 from trials.spec import TrialSpec, Value
 from trials.task import Batch, Splits, Task, attribute
 from trials.validation import SHIFT_SHARE, TRAIN_FAMILIES, TRAINS
 
 CHUNK = 1024  # examples evaluated at once
 SHARPNESS_EXAMPLES = 256  # that sharpness is measured on
+
+Seen = TypeVar("Seen")
 
 
 class _Loss(nn.Module):
@@ -353,18 +356,29 @@ class Program:
             )
         return tuple(train.values())
 
+    def _seen(self, look: "Callable[[Step, tuple[Tensor, ...]], Seen]", lanes: int) -> "Seen":
+        """What `look` finds in the step of this many lanes, convolutions in the form that is compiled."""
+        block = self.block(lanes)
+        factor = torch.ones(lanes, device=self.device)
+        index = torch.zeros(lanes, self.batch_size, dtype=torch.int64, device=self.device)
+        arguments = (*block.tensors(), factor, index, *self.data(lanes))
+        with torch.no_grad(), ExitStack() as stack:
+            if self.device.type == "cpu":
+                stack.enter_context(ConvolutionAsMatmul())
+            else:
+                self.step(*arguments)  # measures the forms of convolutions, which is not to be seen
+            # A plain function: make_fx counts the arguments of what it is given.
+            return look(lambda *args: self.step(*args), arguments)
+
+    def signature(self, lanes: int) -> str:
+        """Name of what the step of this many lanes computes; see `trials.signature`."""
+        return self._seen(signature, lanes)
+
     def traced(self, lanes: int) -> "torch.fx.GraphModule":
         """The step of this many lanes as a flat graph, convolutions in their fast form."""
         from torch.fx.experimental.proxy_tensor import make_fx
 
-        block = self.block(lanes)
-        factor = torch.ones(lanes, device=self.device)
-        index = torch.zeros(lanes, self.batch_size, dtype=torch.int64, device=self.device)
-        with torch.no_grad(), ExitStack() as stack:
-            if self.device.type == "cpu":
-                stack.enter_context(ConvolutionAsMatmul())
-            # A plain function: make_fx counts the arguments of what it is given.
-            return make_fx(lambda *args: self.step(*args))(*block.tensors(), factor, index, *self.data(lanes))
+        return self._seen(lambda step, arguments: make_fx(step)(*arguments), lanes)
 
     # -- evaluation ---------------------------------------------------------------------------------------
 

@@ -74,7 +74,7 @@ def layout(module: nn.Module) -> Layout:
     for kind, name, tensor in [("weight", *one) for one in weights] + [("buffer", *one) for one in buffers]:
         if tensor.is_complex():
             raise ValueError(
-                f"{kind} {name!r} is {tensor.dtype}: rows hold real floating-point weights only. Keep its "
+                f"{kind} {name!r} is {tensor.dtype}: rows hold real numbers only. Keep its "
                 "real and imaginary parts as a real one (torch.view_as_real)"
             )
     return Layout(_places(weights), _places(buffers))

@@ -19,7 +19,7 @@ from hpo.runners.shared import SharedData
 from hpo.scores import read_scores, scores_name
 from hpo.traces import trace_name
 from trials.checking import check
-from trials.compiling import Compiler, Origin, preload_tracing
+from trials.compiling import Compiler, Origin
 from trials.data import targets as target_sets
 from trials.data.targets import digest
 from trials.drive import Drive, Ended, Reduced
@@ -59,7 +59,6 @@ def preload(target: Target, memory: int | None) -> Preloaded | None:
     """
     # One thread, so that no pool of threads exists when workers are forked.
     torch.set_num_threads(1)
-    preload_tracing(target.compile)
     if target.reference not in TASKS:
         return None if memory is None else SharedData(memory)
     try:
@@ -143,7 +142,8 @@ class LanesRunner:
         )
         may_compile = self.target.compile != "never"
         self._lanes = lanes_for(program, configs[0], self.target.most_lanes, may_compile)
-        self._notice("capacity", f"{self._lanes} lanes for each worker, measured on {self.device}")
+        lanes = f"{self._lanes} lane{'' if self._lanes == 1 else 's'}"
+        self._notice("capacity", f"{lanes} for each worker, measured on {self.device}")
 
     def resize(self, lanes: int) -> None:
         """Have so many lanes, as another worker measured them; before the first trial."""

@@ -8,6 +8,7 @@ A worker is the head of a process group: what it has started (a compilation) end
 """
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -22,6 +23,7 @@ from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import Any, Literal, Protocol
 
+from hpo.collecting import uncollected
 from hpo.errors import HpoError
 from hpo.runners.base import Runner, Target, Word
 
@@ -114,7 +116,10 @@ def _end_with_the_search(status: int, numbers: dict[int, int]) -> None:
 def _nursery() -> None:
     request = json.loads(sys.stdin.readline())
     target = Target(**request["target"])
-    loaded = importlib.import_module(f"hpo.runners.{request['kind']}").preload(target, request["memory"])
+    with uncollected():
+        loaded = importlib.import_module(f"hpo.runners.{request['kind']}").preload(target, request["memory"])
+    # Never looked at again, so that workers go on sharing the pages.
+    gc.freeze()
     descriptors: list[int] = request["descriptors"]
     status: int = request["status"]
     numbers: dict[int, int] = {}  # process, and group of processes -> worker

@@ -20,6 +20,7 @@ from trials.devices import synchronize
 from trials.lanes import Lanes
 from trials.models.convnet import ConvNet
 from trials.models.mlp import MLP
+from trials.models.resnet import ResNet
 from trials.models.transformer import Transformer
 from trials.noise import Dropout
 from trials.program import Program
@@ -59,9 +60,7 @@ class Made:
         if self.kind == "convnet":
             return ConvNet(1, 8, 10, width=16)
         if self.kind == "resnet":
-            from trials.models.resnet import resnet18
-
-            return resnet18(classes=10)
+            return ResNet(3, 10)
         if self.kind == "transformer":
             return Transformer(96, 64, width=64, depth=2, heads=4, dropout="dropout")
         return Transformer(4096, 256, width=768, depth=12, heads=12)
@@ -143,6 +142,27 @@ class Ours:
             assert np.isfinite(self.lanes.run(factors)).all()
         synchronize(self.device)
         return time.perf_counter() - began
+
+    def compiled_later(self) -> int:
+        """Packages taken into use or built after the first tick, over four refills and a rate that falls."""
+        folder = self.folder
+        assert folder is not None
+
+        def packages() -> int:
+            return self.compiler.loaded + len(list(folder.glob("*.pt2")))
+
+        self.run(TICK)
+        before = packages()
+        for trial in range(min(4, self.lanes_count)):
+            spec = self.lanes._specs[trial]
+            self.lanes.retire(trial)
+            self.lanes_count -= 1
+            if self.lanes_count:
+                self.run(2 * TICK)
+            self.lanes.admit(spec)
+            self.lanes_count += 1
+            self.run(2 * TICK)
+        return packages() - before
 
 
 @dataclass

@@ -170,7 +170,7 @@ def test_a_model_without_weights_is_refused():
 def test_a_model_of_complex_weights_is_refused():
     fails(
         ValueError,
-        "rows hold real floating-point weights only",
+        "rows hold real numbers only",
         model_of(lambda: nn.Linear(3, 1, dtype=torch.complex64)),
     )
 

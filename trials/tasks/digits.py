@@ -5,7 +5,7 @@ C. Kaynak, 1998).
 """
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from trials.data.augment import mixup, shifted
 from trials.data.families.kinds import Image, Kind
-from trials.data.splits import three_way
+from trials.data.shipped import table
 from trials.losses import one_hot, smoothed_cross_entropy
 from trials.models.convnet import ConvNet
 from trials.spec import Config, Value
@@ -36,14 +36,12 @@ class Digits:
 
     def data(self, split_seed: int) -> Splits:
         """Images (N, 1, 8, 8) uint8 from 0 to 16, labels (N,) int64."""
-        from sklearn.datasets import load_digits
-
-        found: Any = load_digits()
-        images = torch.from_numpy(found.images).to(torch.uint8)[:, None]
+        found = table("load_digits", split_seed, is_classification=True)
+        images = torch.from_numpy(found.features).to(torch.uint8).reshape(-1, 1, 8, 8)
         labels = torch.from_numpy(found.target).to(torch.int64)
-        parts = three_way(len(labels), split_seed, labels=found.target)
         train, val, test = (
-            {"image": images[part], "label": labels[part]} for part in map(torch.from_numpy, parts)
+            {"image": images[part], "label": labels[part]}
+            for part in map(torch.from_numpy, (found.train, found.val, found.test))
         )
         return Splits(train, val, test)
 

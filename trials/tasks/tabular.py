@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trials.data.families.kinds import Kind, Table
-from trials.data.splits import three_way
+from trials.data.shipped import table
 from trials.models.mlp import MLP
 from trials.names import hint
 from trials.spec import Config, Value
@@ -48,12 +48,8 @@ class Tabular:
 
     def data(self, split_seed: int) -> Splits:
         """Features (N, inputs) float32; labels (N,) int64, or standardised targets (N, outputs) float32."""
-        import sklearn.datasets
-
-        found = getattr(sklearn.datasets, DATA[self.name][0])()
-        features, target = np.asarray(found.data, np.float64), np.asarray(found.target)
-        parts = three_way(len(features), split_seed, labels=target if self.is_classification else None)
-        rows = parts[0]
+        found = table(DATA[self.name][0], split_seed, self.is_classification)
+        features, target, rows = found.features, found.target, found.train
         scale = features[rows].std(0)
         features = (features - features[rows].mean(0)) / np.where(scale > 0, scale, 1.0)
         x = torch.from_numpy(features).to(torch.float32)
@@ -66,6 +62,7 @@ class Tabular:
             y = torch.from_numpy(values).to(torch.float32)
             self.outputs = y.shape[1]
         self.inputs = x.shape[1]
+        parts = (found.train, found.val, found.test)
         train, val, test = ({"x": x[part], "y": y[part]} for part in map(torch.from_numpy, parts))
         return Splits(train, val, test)
 
