@@ -281,7 +281,7 @@ class Program:
             losses += loss / self.micro_steps
         return gradients, losses, buffers
 
-    def _seen(self, index: Tensor, hyper: Tensor, stream: Tensor) -> Tensor:
+    def _picked(self, index: Tensor, hyper: Tensor, stream: Tensor) -> Tensor:
         """(K, B) examples -> their places in parts that have views: each an original, or a copy of it.
 
         A copy with probability `shift_share`, then of any family that the row trains on equally often.
@@ -314,7 +314,7 @@ class Program:
         self.is_updating = False
         stream = step_key(lane_key, step)
         viewed = self.splits.viewed
-        seen = self._seen(index, hyper, stream) if viewed else index
+        seen = self._picked(index, hyper, stream) if viewed else index
         batch = {
             name: part[seen if name in viewed else index]
             for name, part in zip(forms(self.splits.train), data, strict=True)
