@@ -134,7 +134,7 @@ def load(path: Path | str) -> Study:
 def fold(events: list[Event], folder: Path) -> Study:
     """The study these events tell of."""
     begin = next((event for event in events if isinstance(event, StudyStarted)), None)
-    history = History(Objective.read(begin.study["metric"]) if begin else None)
+    history = History(Objective.of_study(begin.study) if begin else None)
     ends: list[End] = []
     for event in events:
         history.tell(event)

@@ -1,7 +1,8 @@
 """A study on one self-contained page: no network, no server, light and dark."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import plotly.graph_objects as go
 
@@ -11,9 +12,13 @@ from dashboards.figures.importance import importance, importance_of
 from dashboards.figures.parallel import parallel
 from dashboards.figures.progress import progress
 from dashboards.figures.schedules import schedules
+from dashboards.figures.shifts import shifts
 from dashboards.figures.signals import signals
 from dashboards.load import Study, load
+from dashboards.shifted import shifted
+from hpo.compared import COMPARED
 from hpo.importance import preload as preload_importance
+from hpo.transfer import judged, told_metric
 
 
 def preload() -> None:
@@ -33,6 +38,11 @@ def write(study: Path | str, out: Path | str) -> Path:
     return page.write(render(load(study)), Path(out))
 
 
+def _compared(table: Mapping[str, Any]) -> int:
+    """How many trials the study wants compared; studies of older versions do not say."""
+    return int(table.get("report", {}).get("compared", COMPARED))
+
+
 def render(study: Study) -> str:
     """The page."""
     drawn: dict[str, go.Figure] = {}
@@ -45,6 +55,8 @@ def render(study: Study) -> str:
 
     metric = theme.text(study.objective.metric)
     shares = importance_of(study)
+    told = told_metric(study.history)
+    judgements = judged(study.history, _compared(study.table))
     sections = [
         section(
             "progress",
@@ -76,6 +88,14 @@ def render(study: Study) -> str:
             "",
         ),
         section(
+            "shifts",
+            "Under shifts and elsewhere",
+            f"{theme.text(told.metric)} of the leading trials on the source's own data, on its copies under "
+            "each family of shifts, and, after an arrow, on target domains. Darker is better in each column.",
+            lambda: shifts(judgements, told),
+            "",
+        ),
+        section(
             "importance",
             "What mattered",
             "How much of the spread between trials each hyperparameter explains, by functional analysis of "
@@ -95,6 +115,7 @@ def render(study: Study) -> str:
     body = f"""{parts.header(study)}
 <div class="hero">{parts.best(study)}{parts.facts(study)}</div>
 <div class="grid">{"".join(sections)}</div>
+{shifted(study, judgements, told)}
 {parts.trials(study)}
 {parts.errors(study)}
 {parts.notices(study)}

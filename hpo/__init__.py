@@ -9,6 +9,7 @@ from hpo.events import (
     Suggestion,
     TrialFinished,
     TrialReported,
+    TrialScored,
     TrialStarted,
     TrialStopped,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "Suggestion",
     "TrialFinished",
     "TrialReported",
+    "TrialScored",
     "TrialStarted",
     "TrialStopped",
     "search",

@@ -13,19 +13,25 @@ from typing import Any, cast
 
 from hpo.errors import JournalError
 from hpo.events import (
+    DataLoaded,
+    DataSet,
     Event,
     Noticed,
     StudyFinished,
     StudyStarted,
     TrialFinished,
     TrialReported,
+    TrialScored,
     TrialStarted,
     TrialStopped,
 )
 from trials.spec import Report, TrialSpec
+from trials.validation import FoldModel
 
-FORMAT = 3  # 2: Noticed, and trials that ended out of memory; 3: wall of reports
-_READS = (1, 2, FORMAT)
+# 2: Noticed, and trials that ended out of memory; 3: wall of reports; 4: TrialScored, and folds of specs,
+# DataLoaded, and targets
+FORMAT = 4
+_READS = (1, 2, 3, FORMAT)
 
 _SPELLED = ("inf", "-inf", "nan")
 
@@ -33,8 +39,10 @@ _EVENTS: dict[str, type[Event]] = {
     kind.__name__: kind
     for kind in (
         StudyStarted,
+        DataLoaded,
         TrialStarted,
         TrialReported,
+        TrialScored,
         TrialStopped,
         TrialFinished,
         StudyFinished,
@@ -115,6 +123,12 @@ def decode(line: str | bytes) -> Event:
             fields["spec"] = TrialSpec(**spec)
         elif kind is TrialReported:
             fields["report"] = Report(**fields["report"])
+        elif kind is DataLoaded:
+            fields["sets"] = tuple(DataSet(**one) for one in fields["sets"])
+        elif kind is TrialScored:
+            fields["folds"] = tuple(
+                FoldModel(tuple(one["trained"]), tuple(one["scored"])) for one in fields["folds"]
+            )
         return kind(**fields)
     except (KeyError, TypeError, ValueError) as error:
         raise JournalError(f"{name} does not fit this version: {error}") from error

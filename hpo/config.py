@@ -6,11 +6,11 @@ Every error is a UsageError of one line: file, key, value, and what would be rig
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from hpo import rate_bounds, studyfile
+from hpo import rate_bounds, studyfile, validation
 from hpo.errors import UsageError
 from hpo.limits import Limits
 from hpo.loop import Plan
@@ -29,6 +29,7 @@ from schedules.tuner_spec import is_tuner, tuner_from_config
 from trials.names import TASKS, load_object
 from trials.seeding import key, stream
 from trials.spec import Value
+from trials.validation import PLAIN, Validation
 
 DEFAULT_TRIALS = 32
 
@@ -67,6 +68,7 @@ class StudyConfig:
     limits: Limits
     notices: tuple[str, ...] = ()  # what was changed on the user's behalf
     base: Path = field(default_factory=Path.cwd)  # folder that relative names are looked up in
+    validation: Validation = PLAIN
 
     # -- what it builds -----------------------------------------------------------------------------------
 
@@ -86,7 +88,10 @@ class StudyConfig:
         steps, reports = self.steps, int(trial["reports"])
         tick = int(trial["tick"]) if self.kind == "task" else 1  # a function may report at any step
         rungs = sorted({min(steps, -(-steps * k // (reports * tick)) * tick) for k in range(1, reports + 1)})
-        return Plan(steps, tuple(rungs), int(trial["horizon"]) or steps, self.seed, int(trial["split_seed"]))
+        return Plan(
+            *(steps, tuple(rungs), int(trial["horizon"]) or steps, self.seed, int(trial["split_seed"])),
+            folds="beside" if self.has_folds_beside() else "none",
+        )
 
     def sampler(self) -> Sampler:
         """The sampler it names."""
@@ -135,6 +140,8 @@ class StudyConfig:
         runner, trial = self.table["runner"], self.table["trial"]
         # Half of the trials at once at the most: the sampler has to hear of some before it asks on.
         at_once = -(-(limit.trials or 0) // (2 * self.workers()))
+        # A trial with its fold models beside it takes as many lanes more.
+        most = at_once * (1 + self.validation.folds if self.has_folds_beside() else 1)
         return Target(
             self.reference,
             dict(self.options),
@@ -142,6 +149,7 @@ class StudyConfig:
             str(folder),
             metric=self.objective.metric,
             split_seed=int(trial["split_seed"]),
+            targets=dict(self.table["report"]["targets"]),
             tick=int(trial["tick"]),
             compile=runner["compile"],
             expected_steps=min(steps, limit.total_steps or steps),
@@ -149,9 +157,14 @@ class StudyConfig:
             sharpness=bool(trial["sharpness"]),
             device=runner["device"],
             kind="lanes" if self.kind == "task" else "inline",
-            most_lanes=max(at_once, _PROBES) if self.listens() and at_once else at_once,
-            most_trials=at_once if self.listens() else 0,
+            most_lanes=max(most, _PROBES) if self.listens() and at_once else most,
+            most_trials=at_once if self.listens() or self.has_folds_beside() else 0,
+            validation=asdict(self.validation),
         )
+
+    def has_folds_beside(self) -> bool:
+        """Whether every trial that trains on families has its fold models beside it."""
+        return self.validation.kind == "shifted-kfold" and self.validation.folds_for == "all"
 
     def listens(self) -> bool:
         """Whether trials may find their learning rate while they are trained."""
@@ -272,7 +285,7 @@ def build(
         filled["kind"] = kind
     elif filled["kind"] == "task":
         kind = "task"
-    objective = Objective.read(filled["metric"], where)
+    objective = Objective.of_study(filled, where)
     if not filled["space"]:
         if not own_space and searches:
             raise UsageError(
@@ -290,6 +303,14 @@ def build(
         raise UsageError(
             f"{where} [space]: every hyperparameter is fixed: give at least one a range or a choice"
         )
+    validated = validation.read(filled["validation"], space, where)
+    validation.check_objective(objective, validated, where)
+    listens = any(is_tuner({"schedule": name}) for name in _schedules(space))
+    if validated.kind == "shifted-kfold" and listens:
+        raise UsageError(
+            f"{where} [validation] kind = 'shifted-kfold': fold models follow the schedule of their trial, "
+            "and one that finds its rates while training would give them others; use such as 'cosine'"
+        )
     trial = filled["trial"]
     tick = trial["tick"]
     if kind == "task" and searches and trial["steps"] % tick:
@@ -304,7 +325,13 @@ def build(
         )
     if kind == "task" and searches:
         _check_schedules(space, where, trial["steps"], trial["horizon"] or trial["steps"])
+    _check_targets(filled, kind, where)
     limits = Limits(**filled["limits"])
+    if objective.chosen_by is not None and limits.target is not None:
+        raise UsageError(
+            f"{where} [limits] target is a value of {objective.final.metric}, which is known when the search "
+            'is over: leave it out, or write [validation] folds_for = "all"'
+        )
     if limits == Limits() or (limits.seconds is None and limits == Limits(target=limits.target)):
         limits = Limits(trials=DEFAULT_TRIALS, target=limits.target)
         filled["limits"]["trials"] = DEFAULT_TRIALS
@@ -327,6 +354,10 @@ def build(
         raise UsageError(
             f"{where} [runner] name = 'lanes' runs tasks; a function needs 'inline' or 'processes'"
         )
+    if load and kind == "function" and validated != PLAIN:
+        raise UsageError(
+            f"{where} [validation] is about the data of a task; a function validates itself: remove it"
+        )
     if load and kind == "function" and runner["device"]:
         raise UsageError(
             f"{where} [runner] device = {runner['device']!r} is where a task is trained; a function chooses "
@@ -336,7 +367,9 @@ def build(
     studyfile.check_name(study_name)
     filled.update(name=study_name, base=str(base))
     config = StudyConfig(
-        filled, where, study_name, reference, options, kind, objective, space, limits, tuple(notices), base
+        *(filled, where, study_name, reference, options, kind, objective, space, limits, tuple(notices)),
+        base=base,
+        validation=validated,
     )
     try:
         # Options of the sampler and pruner, found out now; the sampler itself loads its library later.
@@ -351,6 +384,20 @@ def _space(table: Mapping[str, Any], where: str) -> Space:
     if rate_bounds.is_wanted(table):
         table = rate_bounds.with_bounds(table)
     return space_table.read(table, f"{where} [space]")
+
+
+def _check_targets(filled: Mapping[str, Any], kind: Kind, where: str) -> None:
+    """Targets have names that a file can have; where each lies is found out by what trains."""
+    for name, reference in filled["report"]["targets"].items():
+        place = f"{where} [report] targets.{name}"
+        if not re.fullmatch(r"[A-Za-z0-9][\w-]*", name):
+            raise UsageError(f"{place}: a target's name must be of letters, digits, dashes and underscores")
+        if not isinstance(reference, str) or not reference:
+            raise UsageError(f'{place} = {reference!r} must be "module:function" or "path/to/file.npz"')
+        if kind != "task":
+            raise UsageError(f"{place}: only a task is evaluated on targets; this study runs a function")
+        if filled["trial"]["save"] == "none":
+            raise UsageError(f'{place}: targets are read with saved rows: set save = "best" under [trial]')
 
 
 def _schedules(space: Space) -> Sequence[Value]:

@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from trials.spec import Config, Report, TrialSpec
+from trials.validation import FoldModel
 
 Outcome = Literal["completed", "stopped", "diverged", "failed", "out_of_memory"]
+Figures = Mapping[str, Mapping[str, Mapping[str, float]]]  # trial as a text -> target -> metric -> value
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,24 @@ class StudyStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class DataSet:
+    """Data that trials are judged on, by what it holds."""
+
+    name: str
+    digest: str  # 16 hexadecimal digits
+    examples: int
+    role: str  # "validation", "target"
+
+
+@dataclass(frozen=True, slots=True)
+class DataLoaded:
+    """What a study judges its trials on, beyond the plain splits. Told before the first trial."""
+
+    sets: tuple[DataSet, ...]
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
 class TrialStarted:
     """A suggestion became a trial. Told before anything runs."""
 
@@ -48,6 +68,18 @@ class TrialReported:
 
     report: Report
     time: float
+
+
+@dataclass(frozen=True, slots=True)
+class TrialScored:
+    """The fold models of a trial were trained: with it, or once the search was over."""
+
+    trial: int
+    metrics: Mapping[str, float]  # `shifted_NAME_FAMILY` of the families they are scored on
+    steps: int  # of all of them; the trial's own are not among them
+    folds: tuple[FoldModel, ...]  # which families trained and scored each
+    time: float
+    error: str = ""  # why there are no scores: a fold model diverged or failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +105,13 @@ class TrialFinished:
 
 @dataclass(frozen=True, slots=True)
 class StudyFinished:
-    """A limit was reached. Selection is over, so this is where the test split may have been read."""
+    """A limit was reached. Selection is over: the test split and the targets may have been read."""
 
     reason: str
     time: float
     best: int | None = None  # the chosen trial
     test: Mapping[str, float] = field(default_factory=dict[str, float])  # its metrics on the test split
+    targets: Figures = field(default_factory=dict[str, Mapping[str, Mapping[str, float]]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +123,17 @@ class Noticed:
     time: float
 
 
-Event = StudyStarted | TrialStarted | TrialReported | TrialStopped | TrialFinished | StudyFinished | Noticed
+Event = (
+    StudyStarted
+    | DataLoaded
+    | TrialStarted
+    | TrialReported
+    | TrialScored
+    | TrialStopped
+    | TrialFinished
+    | StudyFinished
+    | Noticed
+)
 
 
 class Listener(Protocol):

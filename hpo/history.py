@@ -6,17 +6,22 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from hpo.events import (
+    DataLoaded,
+    DataSet,
     Event,
     Noticed,
     StudyFinished,
     StudyStarted,
     TrialFinished,
     TrialReported,
+    TrialScored,
     TrialStarted,
     TrialStopped,
 )
 from hpo.objective import Objective
+from hpo.shifted import leading, ranked, setting
 from trials.spec import Report, TrialSpec
+from trials.validation import FOLD_STEPS
 
 State = Literal["running", "completed", "stopped", "diverged", "failed", "out_of_memory"]
 WITHOUT_VALUE: tuple[State, ...] = ("diverged", "failed", "out_of_memory")  # however good the last report was
@@ -34,11 +39,24 @@ class Trial:
     stop_reason: str = ""
     error: str = ""
     row: str = ""
+    scored: TrialScored | None = None  # once its fold models were trained
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """As of the last report, and what fold models scored since."""
+        found = dict(self.reports[-1].metrics) if self.reports else dict[str, float]()
+        return {**found, **(self.scored.metrics if self.scored is not None else {})}
 
     @property
     def spent(self) -> int:
         """Steps paid for, as of the last report."""
         return self.reports[-1].spent if self.reports else 0
+
+    @property
+    def fold_steps(self) -> int:
+        """Steps of its fold models, as far as they were told of."""
+        beside = self.reports[-1].metrics.get(FOLD_STEPS, 0.0) if self.reports else 0.0
+        return max(int(beside), self.scored.steps if self.scored is not None else 0)
 
     @property
     def kept(self) -> int:
@@ -70,6 +88,10 @@ class History:
         self.study: StudyStarted | None = None  # of the latest session
         self.finish: StudyFinished | None = None  # None again once a finished study is taken up
         self.tested: dict[int, Mapping[str, float]] = {}  # trials chosen so far -> their test metrics
+        self.targeted: dict[
+            int, Mapping[str, Mapping[str, float]]
+        ] = {}  # trial -> target -> its metrics there
+        self.data: tuple[DataSet, ...] = ()  # that trials are judged on, beyond the plain splits
         self.sessions = 0
         self.spent = 0  # steps paid for by all trials
         self.incumbents: list[Incumbent] = []
@@ -77,6 +99,7 @@ class History:
         self._elapsed_before = 0.0
         self._session_start = math.nan
         self._last_time = math.nan
+        self._ranking: list[int] | None = None  # trials, best first; None: not known
         for event in events:
             self.tell(event)
 
@@ -89,23 +112,30 @@ class History:
                 self.study, self.finish = event, None
                 self.sessions += 1
                 self._session_start = event.time
+            case DataLoaded():
+                self.data = event.sets
             case TrialStarted(spec):
                 self.trials[spec.trial] = Trial(spec, event.time)
             case TrialReported(report):
                 trial = self.trials[report.trial]
                 self.spent += report.spent - trial.spent
                 trial.reports.append(report)
+            case TrialScored():
+                self._ranking = None
+                self.trials[event.trial].scored = event
             case TrialStopped():
                 self.trials[event.trial].stop_reason = event.reason
             case TrialFinished():
                 trial = self.trials[event.trial]
                 trial.state, trial.finished = event.outcome, event.time
                 trial.error, trial.row = event.error, event.row
+                self._ranking = None
                 self._consider(trial, event.time)
             case StudyFinished():
                 self.finish = event
                 if event.best is not None and event.test:
                     self.tested[event.best] = event.test
+                self.targeted.update((int(trial), found) for trial, found in event.targets.items())
             case Noticed():
                 self.notices.append(event)
         self._last_time = event.time
@@ -129,11 +159,43 @@ class History:
         """The completed trial with the lowest objective; while none is complete, the lowest of the others.
 
         Only trials that had the whole budget are compared with each other: a value at a rung is not a result.
+        Where scores on shifted copies choose, it is the first of `ranking`, once there is one.
         """
+        if self.ranking:
+            return self.trials[self.ranking[0]]
         if self.incumbents:
             return self.trials[self.incumbents[-1].trial]
         rest = [trial for trial in self.trials.values() if math.isfinite(self.value(trial))]
         return min(rest, key=lambda trial: (self.value(trial), trial.spec.trial), default=None)
+
+    @property
+    def ranking(self) -> list[int]:
+        """Trials that are scored on every family, best first; [] where they are not chosen by that.
+
+        While fold models of leading trials are still to be trained, nothing is ranked: it would be a choice
+        among the trials that need none.
+        """
+        if self._ranking is None:
+            goal = self.objective.final
+            done = [trial for trial in self.trials.values() if trial.state == "completed"]
+            known = [setting(trial.spec.trial, trial.metrics, goal) for trial in done]
+            is_ready = self.objective.is_ranked and not self.unscored
+            self._ranking = [one.trial for one in ranked(filter(None, known))] if is_ready else []
+        return self._ranking
+
+    @property
+    def unscored(self) -> list[Trial]:
+        """Leading trials whose fold models are to be trained when the search is over, best first."""
+        if self.objective.chosen_by is None:
+            return []
+        losses = {
+            trial.spec.trial: self.value(trial)
+            for trial in self.trials.values()
+            if trial.state == "completed"
+        }
+        final = self.objective.final.metric
+        front = [self.trials[number] for number in leading(losses)]
+        return [trial for trial in front if trial.scored is None and final not in trial.metrics]
 
     @property
     def running(self) -> list[Trial]:
@@ -144,6 +206,11 @@ class History:
     def kept(self) -> int:
         """Steps that all trials kept."""
         return sum(trial.kept for trial in self.trials.values())
+
+    @property
+    def fold_steps(self) -> int:
+        """Steps of all fold models, which no other count holds."""
+        return sum(trial.fold_steps for trial in self.trials.values())
 
     @property
     def wall(self) -> int:

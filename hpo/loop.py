@@ -12,9 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from hpo.compared import compared
 from hpo.errors import HpoError
 from hpo.events import (
+    DataLoaded,
+    DataSet,
     Event,
+    Figures,
     Listener,
     Noticed,
     StudyFinished,
@@ -22,10 +26,12 @@ from hpo.events import (
     Suggestion,
     TrialFinished,
     TrialReported,
+    TrialScored,
     TrialStarted,
     TrialStopped,
 )
 from hpo.history import History, Trial
+from hpo.leading import fold_specs, whole, without_score
 from hpo.limits import Limits
 from hpo.pruners.base import Pruner
 from hpo.runners.base import Heard, Runner
@@ -35,6 +41,8 @@ from trials.seeding import key
 from trials.spec import TrialSpec
 
 _POLL_SECONDS = 0.25
+
+_Told = TrialReported | TrialScored | TrialFinished  # of a trial, by a runner
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +54,7 @@ class Plan:
     horizon: int
     seed: int
     split_seed: int
+    folds: Literal["none", "beside"] = "none"  # whether trials have their fold models beside them
 
     def spec(self, trial: int, suggestion: Suggestion) -> TrialSpec:
         """The trial that a suggestion becomes."""
@@ -60,6 +69,7 @@ class Plan:
             self.horizon,
             self.split_seed,
             suggestion.parent,
+            self.folds,
         )
 
 
@@ -93,6 +103,8 @@ class Search:
     listeners: Sequence[Listener] = ()
     folder: Path | None = None  # where rows lie; None: none are kept
     keep_rows: Literal["best", "all", "none"] = "best"
+    data: tuple[DataSet, ...] = ()  # that trials are judged on, beyond the plain splits
+    compared: int = 0  # trials that targets are read for; 0: there are none
     clock: Callable[[], float] = time.time
     timers: Timers = field(default_factory=Timers)
     notices: Sequence[Noticed] = ()  # of what was found before the study began
@@ -117,9 +129,12 @@ class Search:
         for event in recorded:
             self._tell(event)
         self._publish([self.begin, *self.notices])
+        if self.data and self.data != self.history.data:
+            self._publish([DataLoaded(self.data, self.clock())])
         if recorded:
             self._take_up()
         reason = self._loop()
+        self._score_leading()
         self._finish(reason)
         return self.history
 
@@ -221,7 +236,7 @@ class Search:
         self.runner.start(specs)
         self.timers.runner += time.perf_counter() - began
 
-    def _hear(self, events: Sequence[Heard]) -> None:
+    def _notice(self, events: Sequence[Heard]) -> None:
         # Every worker notices the same: one line is enough for a study. It counts from now: what was noticed
         # before the study began would be taken for an earlier session's.
         now = self.clock()
@@ -231,6 +246,9 @@ class Search:
             if isinstance(event, Noticed) and (event.topic, event.text) not in self._noticed
         }
         self._publish(list(notices.values()))
+
+    def _hear(self, events: Sequence[Heard]) -> None:
+        self._notice(events)
         told = [event for event in events if not isinstance(event, Noticed)]
         fresh = [self._as_judged(event) for event in told if self._is_fresh(event)]
         if not fresh:
@@ -253,9 +271,9 @@ class Search:
             self._publish(stops)
             self._stop([event.trial for event in stops if isinstance(event, TrialStopped)])
 
-    def _as_judged(self, event: TrialReported | TrialFinished) -> TrialReported | TrialFinished:
+    def _as_judged(self, event: _Told) -> _Told:
         """A verdict is final: a trial that outran the order to stop was stopped all the same."""
-        if isinstance(event, TrialReported) or event.trial not in self._stopping:
+        if not isinstance(event, TrialFinished) or event.trial not in self._stopping:
             return event
         if event.outcome in ("failed", "out_of_memory"):
             return event
@@ -263,13 +281,15 @@ class Search:
             (self.folder / event.row).unlink(missing_ok=True)
         return TrialFinished(event.trial, "stopped", event.time)
 
-    def _is_fresh(self, event: TrialReported | TrialFinished) -> bool:
+    def _is_fresh(self, event: _Told) -> bool:
         number = event.report.trial if isinstance(event, TrialReported) else event.trial
         trial = self.history.trials.get(number)
         if trial is None or trial.state != "running":
             return False
         if isinstance(event, TrialFinished):
             return True
+        if isinstance(event, TrialScored):
+            return number not in self._stopping
         return number not in self._stopping and event.report.spent > self._known.get(number, 0)
 
     def _stopped(self, trial: Trial, now: float) -> TrialStopped:
@@ -297,10 +317,38 @@ class Search:
                 raise Interrupted
             self._hear(self.runner.poll(_POLL_SECONDS))
 
+    # -- fold models --------------------------------------------------------------------------------------
+
+    def _score_leading(self) -> None:
+        """Train the fold models of the leading trials, where the winner is chosen by their scores."""
+        waiting = deque(fold_specs(self.history))
+        if not waiting:
+            return
+        line = f"the search is over: fold models of the {len(waiting)} leading trials are trained"
+        self._notice([Noticed("folds", line, self.clock())])
+        running: set[int] = set()
+        scored: dict[int, TrialScored] = {}
+        while waiting or running:
+            if self._interrupted:
+                raise Interrupted
+            if free := min(self.runner.free(), len(waiting)):
+                specs = [waiting.popleft() for _ in range(free)]
+                running |= {spec.trial for spec in specs}
+                self._start(specs)
+            events = self.runner.poll(_POLL_SECONDS)
+            self._notice(events)
+            for event in events:
+                if isinstance(event, TrialScored) and event.trial in running:
+                    scored[event.trial] = event
+                elif isinstance(event, TrialFinished) and event.trial in running:
+                    running.remove(event.trial)
+                    found = scored.get(event.trial) or without_score(event.trial, event)
+                    self._publish([whole(self.history.trials[event.trial], found)])
+
     # -- the end ------------------------------------------------------------------------------------------
 
     def _finish(self, reason: str) -> None:
-        """Selection is over: read the test split once, for the chosen trial, and say so."""
+        """Selection is over: read the test split for the chosen trial and the targets for those that lead."""
         best = self.history.best
         test: Mapping[str, float] = {}
         number: int | None = None
@@ -313,29 +361,63 @@ class Search:
                     test = self.runner.test(best.spec, best.row)
                 except HpoError as error:
                     self.problems.append(f"the test split could not be read: {error}")
-        self._publish([StudyFinished(reason, self.clock(), number, dict(test))])
+        targets = self._read_targets()
+        self._publish([StudyFinished(reason, self.clock(), number, dict(test), targets)])
+        if self.history.objective.is_ranked:
+            # Until now any of them could have been chosen.
+            self._sweep_rows()
+
+    def _read_targets(self) -> Figures:
+        """What targets say of the trials that lead and were not read before."""
+        if not self.compared or self.folder is None:
+            return {}
+        fresh = [
+            (trial.spec, trial.row)
+            for trial in compared(self.history, self.compared)
+            if trial.spec.trial not in self.history.targeted
+            and trial.row
+            and (self.folder / trial.row).is_file()
+        ]
+        try:
+            return self.runner.targets(fresh) if fresh else {}
+        except HpoError as error:
+            self.problems.append(f"the targets could not be read: {error}")
+            return {}
+
+    def _kept(self) -> set[int]:
+        """Trials whose rows are kept: the best, and those that targets are to be read for."""
+        best = self.history.best
+        some = compared(self.history, self.compared) if self.compared else []
+        return {trial.spec.trial for trial in (*some, *([] if best is None else [best]))}
 
     def _tidy_row(self, trial: Trial) -> None:
-        """Keep the best row only, unless the study wants all."""
+        """Keep the best row and those that targets are read for, unless all are wanted or may be chosen."""
         if self.folder is None or not trial.row or self.keep_rows == "all":
             return
-        best = self.history.best
-        for other in self.history.trials.values() if best is trial else (trial,):
-            if other.row and other is not best:
+        if self.history.objective.is_ranked:
+            return
+        kept = self._kept()
+        for other in self.history.trials.values() if trial.spec.trial in kept else (trial,):
+            if other.row and other.spec.trial not in kept:
                 (self.folder / other.row).unlink(missing_ok=True)
 
     def _sweep_rows(self) -> None:
         """Remove what a killed search left: files half written, rows not tidied or to be made again."""
         if self.folder is None:
             return
-        best, keeps_all = self.history.best, self.keep_rows == "all"
-        kept = {trial.row for trial in self.history.trials.values() if keeps_all or trial is best}
+        numbers, keeps_all = self._kept(), self.keep_rows == "all"
+        if self.history.objective.is_ranked and self.history.finish is None:
+            keeps_all = True
+        kept = {
+            trial.row for trial in self.history.trials.values() if keeps_all or trial.spec.trial in numbers
+        }
         rows = self.folder / "rows"
         for path in [*rows.glob("trial-[0-9]*.safetensors"), *rows.glob(".trial-[0-9]*")]:
             if path.relative_to(self.folder).as_posix() not in kept:
                 path.unlink(missing_ok=True)
-        for path in (self.folder / "traces").glob(".trial-[0-9]*"):
-            path.unlink(missing_ok=True)
+        for folder in ("traces", "scores"):
+            for path in (self.folder / folder).glob(".trial-[0-9]*"):
+                path.unlink(missing_ok=True)
 
 
 def versions() -> dict[str, str]:

@@ -205,6 +205,7 @@ def search(
         known = runner.check(config.examples())
         if known and config.objective.metric not in known:
             raise UsageError(f"{config.where}: {unknown('metric', config.objective.metric, known)}")
+        data = runner.data()
         for line in config.notices:
             note(line)
         notices: list[Noticed] = []
@@ -248,6 +249,8 @@ def search(
             folder,
             config.table["trial"]["save"],
             notices=notices,
+            data=data,
+            compared=int(config.table["report"]["compared"]) * any(one.role == "target" for one in data),
         )
         interrupted = stopped = False
         with _drained_by_ctrl_c(loop, note):

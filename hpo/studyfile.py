@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from hpo.compared import COMPARED
 from hpo.errors import UsageError
 from hpo.options import unknown
 from trials.names import TASKS
@@ -36,6 +37,17 @@ _KEYS: dict[str, dict[str, tuple[Any, str]]] = {
         "sharpness": (False, "switch"),
         "split_seed": (0, "whole"),
     },
+    "validation": {
+        "kind": ("plain", "text"),
+        "families": ([], "texts"),
+        "folds": (2, "count"),
+        "folds_for": ("leading", "leading|all"),
+        "seed": (0, "whole"),
+        "fold": (0, "whole"),
+        "group": ("", "text"),
+        "time": ("", "text"),
+        "interval": (0.0, "not negative"),
+    },
     "search": {"sampler": ("tpe", "text"), "pruner": ("asha", "text"), "seed": (0, "whole")},
     "sampler": {},
     "pruner": {},
@@ -53,6 +65,7 @@ _KEYS: dict[str, dict[str, tuple[Any, str]]] = {
         "target": (None, "number"),
         "no_improvement": (None, "count"),
     },
+    "report": {"targets": ({}, "table"), "compared": (COMPARED, "count")},
     "tracking": {"uri": ("sqlite:///mlflow.db", "text"), "experiment": ("hpo", "text")},
 }
 _SECTIONS = (*filter(None, _KEYS), "space")
@@ -62,12 +75,17 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in cast(list[Any], value))
+
+
 def check(value: Any, wanted: str, place: str) -> Any:
     """The value, if it is what is wanted."""
     whole = isinstance(value, int) and not isinstance(value, bool)
     right, words = {
         "text": (isinstance(value, str), "a text"),
         "text or table": (isinstance(value, (str, Mapping)), "a text or a table"),
+        "table": (isinstance(value, Mapping), "a table"),
         "whole": (whole and value >= 0, "a whole number of at least 0"),
         "count": (whole and value >= 1, "a whole number of at least 1"),
         "auto or count": (
@@ -76,6 +94,11 @@ def check(value: Any, wanted: str, place: str) -> Any:
         ),
         "switch": (isinstance(value, bool), "true or false"),
         "number": (_is_number(value), "a number"),
+        "not negative": (_is_number(value) and value >= 0, "a number of at least 0"),
+        "texts": (
+            _are_texts(value),
+            "a list of texts",
+        ),
         "positive": (_is_number(value) and value > 0, "a number above 0"),
     }.get(wanted, (value in wanted.split("|"), f"one of {', '.join(wanted.split('|'))}"))
     if not right:

@@ -9,6 +9,8 @@ import numpy as np
 from hypothesis import strategies as st
 
 from hpo.events import (
+    DataLoaded,
+    DataSet,
     Event,
     Noticed,
     Outcome,
@@ -16,12 +18,14 @@ from hpo.events import (
     StudyStarted,
     TrialFinished,
     TrialReported,
+    TrialScored,
     TrialStarted,
     TrialStopped,
 )
 from hpo.space import Choice, Domain, Float, Int, Space
 from trials.seeding import stream
 from trials.spec import Config, Report, TrialSpec, Value
+from trials.validation import FoldModel
 
 BUDGET = 27
 RUNGS = (3, 9, 18, 27)
@@ -223,6 +227,7 @@ def specs(draw: st.DrawFn) -> TrialSpec:
         horizon=draw(st.integers(1, 10**6)),
         split_seed=draw(st.integers(0, 2**63 - 1)),
         parent=draw(st.none() | texts),
+        folds=draw(st.sampled_from(["none", "beside", "alone"])),
     )
 
 
@@ -246,6 +251,17 @@ events: st.SearchStrategy[Event] = st.one_of(
     ),
     st.builds(TrialStarted, spec=specs(), time=times),
     st.builds(TrialReported, report=reports, time=times),
+    st.builds(
+        TrialScored,
+        trial=st.integers(0),
+        metrics=st.dictionaries(names, metric_values, max_size=4),
+        steps=st.integers(0),
+        folds=st.lists(
+            st.sampled_from([FoldModel((), ("blur",)), FoldModel(("blur",), ("edges", "color"))])
+        ).map(tuple),
+        time=times,
+        error=texts,
+    ),
     st.builds(TrialStopped, trial=st.integers(0), spent=st.integers(0), reason=texts, time=times),
     st.builds(
         TrialFinished,
@@ -261,6 +277,18 @@ events: st.SearchStrategy[Event] = st.one_of(
         time=times,
         best=st.none() | st.integers(0),
         test=st.dictionaries(names, metric_values, max_size=2),
+        targets=st.dictionaries(
+            st.integers(0, 99).map(str),
+            st.dictionaries(names, st.dictionaries(names, metric_values, max_size=2), max_size=2),
+            max_size=2,
+        ),
+    ),
+    st.builds(
+        DataLoaded,
+        sets=st.lists(
+            st.builds(DataSet, name=names, digest=names, examples=st.integers(0), role=names), max_size=3
+        ).map(tuple),
+        time=times,
     ),
     st.builds(Noticed, topic=texts, text=texts, time=times),
 )

@@ -82,6 +82,8 @@ def same(found: Sequence[Report], wanted: Sequence[Report]) -> bool:
 OPTIONS: dict[str, dict[str, Value]] = {"charlm": {"context": 8, "characters": 3000}}
 SMALL: dict[str, dict[str, Value]] = {
     "digits": {"width": 2, "batch_size": 8},
+    "digits-shift": {"width": 2, "batch_size": 8},
+    "digits-edges": {"width": 2, "batch_size": 8, "output": 0.5},
     "tabular": {"width": 4, "depth": 1, "batch_size": 8},
     "tabular-regression": {"width": 4, "depth": 1, "batch_size": 8},
     "charlm": {"width": 8, "depth": 1, "heads": 2, "batch_size": 4},

@@ -13,6 +13,7 @@ from trials.program import Program
 from trials.recipe import CLIP, RATIO, recipe
 from trials.spec import Config, TrialSpec, is_out_of_memory
 from trials.task import Splits, Task, attribute
+from trials.validation import SHIFT_SHARE, SHIFTED, TRAIN_FAMILIES
 
 
 def dry_run(program: Program, spec: TrialSpec) -> tuple[str, ...]:
@@ -28,7 +29,9 @@ def dry_run(program: Program, spec: TrialSpec) -> tuple[str, ...]:
     with torch.no_grad():
         program.step(*block.tensors(), torch.zeros(1, device=program.device), index, *program.data(1))
     few = next(chunks(program.splits.val, 2, program.device))
-    return ("train_loss", *(f"val_{name}" for name in program.evaluate(block, few)))
+    names = tuple(program.evaluate(block, few))
+    shifted = tuple(f"{SHIFTED}{name}" for name in names) if program.splits.shifted else ()
+    return ("train_loss", *(f"val_{name}" for name in names), *shifted)
 
 
 def check(task: Task, splits: Splits, configs: Sequence[Config], device: torch.device) -> tuple[str, ...]:
@@ -38,10 +41,10 @@ def check(task: Task, splits: Splits, configs: Sequence[Config], device: torch.d
         ValueError, TypeError: the task and the configs do not fit; the message names what to change.
     """
     metrics: tuple[str, ...] = ()
-    read: set[str] = set(schedule_spec.HYPERPARAMETERS)
+    read: set[str] = {*schedule_spec.HYPERPARAMETERS, TRAIN_FAMILIES}
     seen: set[object] = set()
     for config in configs:
-        parts = recipe(task, config)
+        parts = recipe(task, config, splits.views)
         if is_tuner(config):
             tuner_table_of(config)
         else:
@@ -69,6 +72,8 @@ def check(task: Task, splits: Splits, configs: Sequence[Config], device: torch.d
 def _refuse_unread(names: Iterable[str], read: set[str], task: Task) -> None:
     optimizers = {name: {*entry.defaults} for name, entry in OPTIMIZERS.items()}
     known = read | {*attribute(task, "defaults"), CLIP, *schedule_spec.HYPERPARAMETERS}
+    if attribute(task, "shifts"):
+        known |= {TRAIN_FAMILIES, SHIFT_SHARE}
     known |= {f"{RATIO}{group}" for group in attribute(task, "groups")}
     for name in sorted(names):
         if name in read:

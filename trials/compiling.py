@@ -69,6 +69,7 @@ class Origin:
     options: Mapping[str, Value] = field(default_factory=dict[str, Value])
     base: str = "."  # folder that relative names are looked up in
     split_seed: int = 0
+    validation: Mapping[str, Any] = field(default_factory=dict[str, Any])  # fields of a `Validation`
 
 
 def processor(device: torch.device) -> str:
@@ -274,6 +275,7 @@ class Compiler:
                 str(Path(self.origin.base).resolve()),
                 program.structure,
                 program.float_names,
+                dict(self.origin.validation),
                 [list(part.shape) for part in program.data(width)],
                 width,
                 torch.__version__,
@@ -347,6 +349,7 @@ class Compiler:
             "options": dict(self.origin.options),
             "base": self.origin.base,
             "split_seed": self.origin.split_seed,
+            "validation": dict(self.origin.validation),
             "structure": program.structure,
             "float_names": program.float_names,
             "folder": str(self._folder),
@@ -434,6 +437,7 @@ def _main() -> None:
     from trials.program import Program
     from trials.task import load_task
     from trials.train import load_splits
+    from trials.validation import Validation
 
     request = json.load(sys.stdin)
     threading.Thread(target=_end_without, args=(request["parent"],), daemon=True).start()
@@ -441,7 +445,8 @@ def _main() -> None:
     torch.set_num_threads(1)
     task = load_task(request["task"], request["options"], Path(request["base"]))
     device = torch.device(request["device"])
-    splits = load_splits(task, request["split_seed"], device)
+    validation = Validation.read(request["validation"])
+    splits = load_splits(task, request["split_seed"], device, validation)
     structure = tuple((name, value) for name, value in request["structure"])
     program = Program(task, splits, structure, tuple(request["float_names"]), device)
     program.convolution.hear(request["convolutions"])

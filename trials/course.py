@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from schedules.types import Keep, Probe, Segment, Trace, Tuner
 from trials.record import Record, Signals, Tried
 from trials.rows import Row
+from trials.scores import Scores
 from trials.signals import LOSS
 from trials.spec import TrialSpec
 
@@ -73,6 +74,9 @@ class Course:
     wall: int = 0
     rung: int = 0
     seconds: float = 0.0
+    families: tuple[str, ...] = ()  # to be scored on, none of them that the row trains on
+    is_fold: bool = False  # scored on families alone
+    scores: Scores | None = None  # of every example, once at its last rung
     # Losses of kept steps only: what a probe tried is not what the trial is.
     since_report: list[NDArray[np.float32]] = field(default_factory=list[NDArray[np.float32]])
 
@@ -91,6 +95,11 @@ class Course:
                 return (segment,)
             case None:
                 return ()
+
+    @property
+    def is_last(self) -> bool:
+        """Whether nothing more comes after the report that is due."""
+        return self.wish is None or self.spent >= self.spec.budget
 
     @property
     def is_at_rung(self) -> bool:

@@ -9,7 +9,7 @@ there are any, and in turn otherwise; the numbers are the same.
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,6 +24,8 @@ from trials.course import Course, End, Strand
 from trials.lanes import Lanes, OutOfMemory
 from trials.record import Record, Signals, Tried
 from trials.rows import Row
+from trials.scores import Scores
+from trials.scoring import Asked, Scorer
 from trials.signals import LOSS
 from trials.spec import Report, TrialSpec, is_out_of_memory
 
@@ -48,6 +50,7 @@ class Ended:
     reason: str = ""
     record: Record | None = None
     facts: tuple[Mapping[str, object], ...] = ()  # what its tuner says of what it tried
+    scores: Scores | None = None  # of every example, where there are shifted copies
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,7 @@ class Drive:
         self._proven = 0  # most lanes that ever ran a tick at once
         self._lost: set[int] = set()  # lanes whose row memory running out has spoiled
         self._copies = 0  # made so far
+        self._scorer = Scorer(lanes)
 
     def __len__(self) -> int:
         return len(self._courses)
@@ -88,13 +92,16 @@ class Drive:
     def __contains__(self, trial: int) -> bool:
         return trial in self._courses
 
-    def admit(self, spec: TrialSpec, start: Row | None = None) -> None:
+    def admit(self, spec: TrialSpec, start: Row | None = None, fold: Sequence[str] = ()) -> None:
         """Give a trial a lane and ask its tuner what to run first.
+
+        A `fold` makes it a fold model, scored on these families alone.
 
         Raises:
             ValueError: a schedule, hyperparameter or row that cannot be.
         """
         course = Course(spec, self._make_tuner(spec, 0 if start is None else start.step))
+        course.families, course.is_fold = tuple(fold) or self._scorer.families, bool(fold)
         self.lanes.admit(spec, start)
         self._courses[spec.trial] = course
         self._owners[spec.trial] = spec.trial
@@ -122,7 +129,9 @@ class Drive:
         course = self._courses.pop(trial)
         for lane in [lane for lane, owner in self._owners.items() if owner == trial]:
             self._free(lane)
-        return Ended(trial, "stopped", record=course.record, facts=_facts(course))
+        return Ended(
+            trial, "stopped", record=course.record, facts=_facts(course), scores=course.scores
+        )
 
     def so_far(self, trial: int) -> tuple[TrialSpec, Record, tuple[Mapping[str, object], ...]]:
         """A trial that is under way, what was recorded of it until now, and what its tuner says of it."""
@@ -440,29 +449,34 @@ class Drive:
 
     def _evaluate(self, courses: list[Course]) -> dict[int, dict[str, float]]:
         """Trial -> metrics of what its own lane holds."""
+        return self._metrics(courses, [course.spec.trial for course in courses])
+
+    def _metrics(self, courses: list[Course], lanes: list[int]) -> dict[int, dict[str, float]]:
+        """Trial -> metrics of the row in the lane beside its course."""
         if not courses:
             return {}
-        trials = [course.spec.trial for course in courses]
-        return self._metrics(trials, trials)
-
-    def _metrics(self, trials: list[int], lanes: list[int]) -> dict[int, dict[str, float]]:
-        """Trial -> metrics of the row in the lane beside it."""
-        found = {f"val_{name}": values for name, values in self.lanes.evaluate("val", lanes).items()}
+        scored = self._scorer.score(
+            [
+                Asked(lane, course.families, course.is_last, course.is_fold)
+                for course, lane in zip(courses, lanes, strict=True)
+            ]
+        )
+        metrics = [dict(one.means) for one in scored]
+        for course, one in zip(courses, scored, strict=True):
+            course.scores = one.examples
         if self._sharpness:
-            found["sharpness"] = self.lanes.sharpness(lanes)
-        return {
-            trial: {name: float(values[column]) for name, values in found.items()}
-            for column, trial in enumerate(trials)
-        }
+            for values, found in zip(metrics, self.lanes.sharpness(lanes), strict=True):
+                values["sharpness"] = float(found)
+        return {course.spec.trial: found for course, found in zip(courses, metrics, strict=True)}
 
     def _evaluate_kept(self, courses: list[Course]) -> dict[int, dict[str, float]]:
         """The metrics of the rows these trials will come back to: what a trial is, not what it tries."""
         # In any of a trial's lanes: its own may have to wait on the host.
-        lanes = {one.spec.trial: self._running()[one.spec.trial][0].lane for one in courses}
-        copies = {lane: self.lanes.read(lane) for lane in lanes.values()}
-        for course in courses:
-            self.lanes.write(lanes[course.spec.trial], self._marked(course))
-        found = self._metrics(list(lanes), list(lanes.values())) if lanes else {}
+        lanes = [self._running()[course.spec.trial][0].lane for course in courses]
+        copies = {lane: self.lanes.read(lane) for lane in lanes}
+        for course, lane in zip(courses, lanes, strict=True):
+            self.lanes.write(lane, self._marked(course))
+        found = self._metrics(courses, lanes)
         for lane, copy in copies.items():
             self.lanes.write(lane, copy)
         return found

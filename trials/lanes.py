@@ -58,8 +58,7 @@ class Lanes:
             int, int
         ] = {}  # host copy of the step, so that nothing is read back from the device
         self._facts: dict[int, Row] = {}  # what of a row training does not change; its tensors are empty
-        train = program.splits.train
-        self._train_size = len(train) if isinstance(train, Stream) else len(next(iter(train.values())))
+        self._train_size = program.splits.train_size
         self._reader: Reader | None = None
 
     def __len__(self) -> int:
@@ -321,14 +320,16 @@ class Lanes:
         return self._block
 
     def evaluate(
-        self, split: str, numbers: Sequence[int] | None = None, per_example: bool = False
+        self, split: str | Batch, numbers: Sequence[int] | None = None, per_example: bool = False
     ) -> Mapping[str, NDArray[np.float32]]:
         """Every metric on a split for some running lanes (all of them unless given), each (K,).
 
-        `split` is a field of `Splits`. With `per_example` each is (K, N), one value for every example.
+        `split` is a field of `Splits`, or examples like those of one. With `per_example` each is (K, N), one
+        value for every example.
         """
         block = self._some(self._order if numbers is None else numbers)
-        found = self._evaluate(block, getattr(self.program.splits, split), CHUNK, per_example)
+        examples = getattr(self.program.splits, split) if isinstance(split, str) else split
+        found = self._evaluate(block, examples, CHUNK, per_example)
         return {name: values.to("cpu").numpy() for name, values in found.items()}
 
     def sharpness(self, numbers: Sequence[int]) -> NDArray[np.float32]:

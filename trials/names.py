@@ -28,6 +28,8 @@ def hint(name: str, known: Iterable[str]) -> str:
 # trials/tasks.
 TASKS: dict[str, tuple[str, dict[str, Value]]] = {
     "digits": ("trials.tasks.digits:Digits", {}),
+    "digits-shift": ("trials.tasks.digits_shift:DigitsShift", {}),
+    "digits-edges": ("trials.tasks.digits_shift:DigitsEdges", {}),
     "tabular": ("trials.tasks.tabular:Tabular", {"data": "breast_cancer"}),
     "tabular-regression": ("trials.tasks.tabular:Tabular", {"data": "diabetes"}),
     "charlm": ("trials.tasks.charlm:CharLM", {}),

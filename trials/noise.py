@@ -34,6 +34,16 @@ def step_key(key: Tensor, step: Tensor) -> Tensor:
     return mix(mix(key & _MASK) ^ mix((step + 0x9E3779B9) & _MASK))
 
 
+def drawn(key: Tensor, count: int) -> Tensor:
+    """(K,) keys of a step -> (K, count) float32, uniform in [0, 1), for what precedes the forward pass.
+
+    A stream beside those of `uniform`, which counts its calls from 1: this is call 0.
+    """
+    position = torch.arange(count, device=key.device, dtype=torch.int64)
+    bits = mix((mix(position)[None, :] ^ mix(key)[:, None]) & _MASK)
+    return (bits >> 8).to(torch.float32).mul(2.0**-24)
+
+
 class ForeignNoiseError(RuntimeError):
     """Something in a step draws from torch's generator, whose stream cannot follow a row."""
 
@@ -87,6 +97,21 @@ def uniform(*shape: int) -> Tensor:
     call = mix(current.key ^ ((current.calls * 0x9E3779B9) & _MASK))
     bits = mix((mix(position & _MASK) ^ call) & _MASK)
     return (bits >> 8).to(torch.float32).mul(2.0**-24).reshape(shape)
+
+
+def lane_value(name: str) -> Tensor:
+    """() a float hyperparameter of the running lane, for what `Task.metrics` needs of them.
+
+    Raises:
+        RuntimeError: called outside a step and an evaluation.
+        KeyError: there is none of that name.
+    """
+    current = _current.get()
+    if current is None:
+        raise RuntimeError(
+            f"lane_value({name!r}) reads the running lane: call it inside Task.loss or metrics"
+        )
+    return current.hyper[name]
 
 
 class Dropout(nn.Module):

@@ -20,7 +20,7 @@ from trials.forward import Forward
 from trials.functional import Functions
 from trials.kernels import dispatch
 from trials.kernels.convolution import ConvolutionAsMatmul, FasterConvolution
-from trials.noise import mix, noise, replace_dropout, step_key
+from trials.noise import drawn, mix, noise, replace_dropout, step_key
 from trials.optim import OPTIMIZERS, Optimizer
 from trials.recipe import CLIP, DEFAULTS, RATIO, Floats, Structure, recipe
 from trials.ruled import Ruled
@@ -29,6 +29,7 @@ from trials.sharpness import largest_eigenvalue
 from trials.signature import signature
 from trials.spec import TrialSpec, Value
 from trials.task import Batch, Splits, Task, attribute
+from trials.validation import SHIFT_SHARE, TRAIN_FAMILIES, TRAINS
 
 CHUNK = 1024  # examples evaluated at once
 SHARPNESS_EXAMPLES = 256  # that sharpness is measured on
@@ -107,6 +108,8 @@ class Program:
         rule = RULES.get(str(values["rule"]))
         self.read = {*DEFAULTS, CLIP, *self.optimizer.defaults, *(rule.defaults if rule else ())}
         self.read.update(name for name in self.float_names if name.startswith(RATIO))
+        if self.splits.views:
+            self.read.update((TRAIN_FAMILIES, SHIFT_SHARE))
         with torch.random.fork_rng(devices=[]):
             self._train = _Loss(self.task, self._model()).to(self.device).train()
             self._eval = _Loss(self.task, self._model()).to(self.device).eval()
@@ -171,7 +174,7 @@ class Program:
                 "Task.model built different shapes for one structure: it must depend on its config alone"
             )
         weights, buffers = rows.flatten(model)
-        floats = dict(recipe(self.task, spec.config).floats)
+        floats = dict(recipe(self.task, spec.config, self.splits.views).floats)
         return rows.Row(
             weights,
             buffers,
@@ -278,6 +281,22 @@ class Program:
             losses += loss / self.micro_steps
         return gradients, losses, buffers
 
+    def _picked(self, index: Tensor, hyper: Tensor, stream: Tensor) -> Tensor:
+        """(K, B) examples -> their places in parts that have views: each an original, or a copy of it.
+
+        A copy with probability `shift_share`, then of any family that the row trains on equally often.
+        """
+        families = self.splits.views
+        place = {name: number for number, name in enumerate(self.float_names)}
+        mask = torch.stack([hyper[:, place[f"{TRAINS}{family}"]] for family in families], 1)  # (K, F)
+        share = hyper[:, place[SHIFT_SHARE], None]
+        draw = drawn(stream, index.shape[1])  # (K, B)
+        count = mask.sum(1, keepdim=True)
+        # Whole numbers until the comparison, so that rounding never picks a family that is not allowed.
+        number = torch.minimum((draw / share * count).floor(), count - 1)
+        family = (mask.cumsum(1)[:, None, :] <= number[:, :, None]).sum(2)
+        return index + torch.where((draw < share) & (count > 0), family + 1, 0) * self.splits.train_size
+
     def step(
         self,
         weights: Tensor,  # (K, P), changed in place, as are the next three and `step`
@@ -293,8 +312,13 @@ class Program:
     ) -> Tensor:  # (K, S) SIGNALS
         """One optimizer step of every lane."""
         self.is_updating = False
-        batch = {name: part[index] for name, part in zip(forms(self.splits.train), data, strict=True)}
         stream = step_key(lane_key, step)
+        viewed = self.splits.viewed
+        seen = self._picked(index, hyper, stream) if viewed else index
+        batch = {
+            name: part[seen if name in viewed else index]
+            for name, part in zip(forms(self.splits.train), data, strict=True)
+        }
         gradients, losses, after = self._accumulated(weights, buffers, hyper, stream, batch)
         column = {name: hyper[:, i : i + 1] for i, name in enumerate(self.float_names)}
         found = torch.empty(len(losses), 3, device=losses.device)
@@ -409,7 +433,7 @@ class Program:
 
         With the noise of the lane's next step; NaN where the loss is not finite.
         """
-        batch = next(chunks(self.splits.train, SHARPNESS_EXAMPLES, self.device))
+        batch = next(chunks(self.splits.originals(), SHARPNESS_EXAMPLES, self.device))
         lanes = len(block.step)
         wide = {name: part.expand(lanes, *part.shape) for name, part in batch.items()}
         stream = step_key(block.key, block.step)

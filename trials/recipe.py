@@ -4,7 +4,7 @@ What shapes the computation (whole numbers, words, switches) is the structure; t
 share a program. Floats are tensors the program reads, one per lane, so a new value compiles nothing.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from trials.names import hint
 from trials.optim import OPTIMIZERS
 from trials.spec import Config, Value
 from trials.task import Task, attribute
+from trials.validation import SHIFT_SHARE, TRAIN_FAMILIES, TRAINS, families_of
 
 # What every program is told of, whatever its task; the rest of the structure goes to Task.model.
 DEFAULTS: dict[str, Value] = {
@@ -104,14 +105,15 @@ def _is_whole_float(name: str, value: Value, defaults: Mapping[str, Value]) -> b
     return isinstance(defaults.get(name), float) and isinstance(value, int) and not isinstance(value, bool)
 
 
-def recipe(task: Task, config: Config) -> Recipe:
-    """Take a config apart.
+def recipe(task: Task, config: Config, views: Sequence[str] = ()) -> Recipe:
+    """Take a config apart; `views` are the families that there are training copies of.
 
     Raises:
         ValueError: an optimizer, batch size or float hyperparameter that cannot be.
     """
     defaults = attribute(task, "defaults")
     full: dict[str, Value] = {**DEFAULTS, **defaults, **config}
+    shifts = _shift_floats(full, views)
     for name in schedule_spec.HYPERPARAMETERS:
         full.pop(name, None)
     optimizer = OPTIMIZERS.get(str(full["optimizer"]))
@@ -135,7 +137,7 @@ def recipe(task: Task, config: Config) -> Recipe:
     groups = attribute(task, "groups")
     if full["rule_scope"] == "groups" and not groups:
         raise ValueError("rule_scope='groups': the task names no weight groups; give it `groups`")
-    floats: dict[str, float] = dict(own)
+    floats: dict[str, float] = {**own, **shifts}
     structure: dict[str, Value] = {}
     for name, value in full.items():
         if name in own or name == CLIP or name.startswith(RATIO):
@@ -152,6 +154,30 @@ def recipe(task: Task, config: Config) -> Recipe:
         else:
             structure[name] = value
     return Recipe(tuple(sorted(structure.items())), tuple(sorted(floats.items())))
+
+
+def _shift_floats(full: dict[str, Value], views: Sequence[str]) -> dict[str, float]:
+    """What rides in the row of training with shifts; its hyperparameters are taken out of the config.
+
+    Whole numbers of the mask are floats: another set of families is another number in the row, and no other
+    program.
+    """
+    named = full.pop(TRAIN_FAMILIES, "none")
+    if not views:
+        if named != "none":
+            raise ValueError(
+                f"{TRAIN_FAMILIES}={named!r}: there are no training copies; the task names no parts that can "
+                "be shifted, or what trains was not told that it is searched over"
+            )
+        return {}
+    trained = families_of(named, views)
+    share = full.pop(SHIFT_SHARE, len(trained) / (len(trained) + 1))
+    if isinstance(share, (bool, str)) or not 0 <= share <= 1:
+        raise ValueError(f"{SHIFT_SHARE}={share!r} must be a number from 0 to 1")
+    return {
+        **{f"{TRAINS}{family}": float(family in trained) for family in views},
+        SHIFT_SHARE: float(share),
+    }
 
 
 def _rule_defaults(full: Mapping[str, Value]) -> Mapping[str, float]:

@@ -6,6 +6,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 Value = bool | int | float | str
 Config = Mapping[str, Value]
@@ -23,6 +24,9 @@ class TrialSpec:
     horizon: int  # steps the schedule is stretched over; the same for every trial of a study
     split_seed: int  # seed of the split; the same for every trial of a study
     parent: str | None = None  # checkpoint to start from, relative to the study's folder
+    folds: Literal["none", "beside", "alone"] = (
+        "none"  # its fold models: none, with it, or without its own row
+    )
 
     def __post_init__(self) -> None:
         if self.budget < 1:

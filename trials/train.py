@@ -1,51 +1,73 @@
 """One trial alone, or several that go on from one row: the same code as K lanes of a study."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields
 
 import torch
+from torch import Tensor
 
 from schedules.tuner_spec import is_tuner
 from trials.capacity import lanes_for
 from trials.compiling import Compiler
+from trials.data.divided import divided, refuse_too_few
 from trials.data.stream import Stream
 from trials.drive import TICK, Drive, Ended, MakeTuner, Reduced, scheduled
+from trials.folds import FoldedDrive
 from trials.lanes import Lanes
 from trials.program import Program
 from trials.recipe import Recipe, recipe
 from trials.rows import Row
 from trials.spec import Report, TrialSpec
-from trials.task import Batch, Splits, Task, default_device
+from trials.task import SPLITS, Batch, Mixed, Splits, Task, default_device
+from trials.validation import PLAIN, Validation
 
 # Lanes for the probes of one trial. On a CPU more than are measured to be fastest a step would only be run
 # in turn instead; a race has six candidates.
 _MOST_LANES, _FEWEST_ON_CPU = 16, 6
 
 
-def load_splits(task: Task, split_seed: int, device: torch.device) -> Splits:
-    """The task's data on the device.
+def load_splits(task: Task, split_seed: int, device: torch.device, validation: Validation = PLAIN) -> Splits:
+    """The task's data on the device, divided and copied as the validation wants it.
 
     Raises:
         TypeError: `Task.data` returned something else than Splits.
+        ValueError: the data does not allow the validation.
     """
     splits = task.data(split_seed)
     if not isinstance(splits, Splits):
         raise TypeError(f"Task.data returned {type(splits).__name__}, trials.task.Splits is wanted")
+    splits = divided(splits, validation)
+    refuse_too_few(splits, validation.interval)
+    if validation.is_shifted or validation.trained:
+        # Only here: families of augmentations are many, and most studies want none.
+        from trials.data.shifts import with_copies
+
+        splits = with_copies(task, splits, validation)
     return to_device(splits, device)
 
 
 def to_device(splits: Splits, device: torch.device) -> Splits:
     """The splits on a device; tensors that are there already are shared, and a stream stays where it is."""
-    moved: dict[int, Batch | Stream] = {}  # by identity: `tune` may be `val` itself
+    moved: dict[int, Tensor] = {}  # by identity: copies share what is not shifted
+    batches: dict[int, Batch] = {}  # `tune` may be `val` itself
 
-    def there(split: Batch | Stream) -> Batch | Stream:
-        if isinstance(split, Stream):
-            return split
-        if id(split) not in moved:
-            moved[id(split)] = {name: part.to(device) for name, part in split.items()}
-        return moved[id(split)]
+    def at(part: Tensor) -> Tensor:
+        if id(part) not in moved:
+            moved[id(part)] = part.to(device)
+        return moved[id(part)]
 
-    return Splits(*(there(getattr(splits, place.name)) for place in fields(splits)))
+    def there(split: Batch) -> Batch:
+        if id(split) not in batches:
+            batches[id(split)] = {name: at(part) for name, part in split.items()}
+        return batches[id(split)]
+
+    given = {name: getattr(splits, name) for name in SPLITS}
+    mixed = splits.mixed
+    return Splits(
+        **{name: split if isinstance(split, Stream) else there(split) for name, split in given.items()},
+        shifted={family: there(batch) for family, batch in splits.shifted.items()},
+        mixed=None if mixed is None else Mixed(there(mixed.batch), mixed.family),
+        views=splits.views,
+    )
 
 
 def build(
@@ -72,22 +94,24 @@ def train(
     compiler: Compiler | None = None,
     metric: str = "val_loss",
     notice: Callable[[str], None] = lambda line: None,
+    folds: int = 2,
 ) -> Iterator[Report]:
     """Train one trial and yield its reports; the generator's value is how it ended.
 
     With several `lanes` the probes of a tuner run side by side; None takes as many as are measured to pay,
-    and one where the config asks for a schedule. Divergence, of the training loss or the `metric`, is an
-    outcome, not an exception: the last report then has an infinite or missing objective.
+    and one where the config asks for a schedule. Fold models, where the spec asks for them, share these
+    lanes: `folds` is how many parts the families are divided in. Divergence, of the training loss or the
+    `metric`, is an outcome, not an exception: the last report then has an infinite or missing objective.
 
     Raises:
         MemoryError: a step does not fit in memory.
     """
     device = device or default_device()
     splits = splits or load_splits(task, spec.split_seed, device)
-    program = build(task, splits, recipe(task, spec.config), device, notice)
+    program = build(task, splits, recipe(task, spec.config, splits.views), device, notice)
     if lanes is None:
         lanes = lanes_of(program, spec, compiler is not None) if is_tuner(spec.config) else 1
-    drive = Drive(Lanes(program, lanes, compiler), tick, make_tuner, metric)
+    drive = FoldedDrive(Drive(Lanes(program, lanes, compiler), tick, make_tuner, metric), folds)
     drive.admit(spec, start)
     while True:
         for said in drive.tick():
@@ -129,8 +153,8 @@ def fork(
     """
     device = device or default_device()
     splits = splits or load_splits(task, specs[0].split_seed, device)
-    parts = recipe(task, specs[0].config)
-    if any(recipe(task, spec.config).key != parts.key for spec in specs):
+    parts = recipe(task, specs[0].config, splits.views)
+    if any(recipe(task, spec.config, splits.views).key != parts.key for spec in specs):
         raise ValueError("what goes on from one row must be of one structure")
     program = build(task, splits, parts, device, notice)
     drive = Drive(Lanes(program, lanes or len(specs), compiler), tick, make_tuner, metric)

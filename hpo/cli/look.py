@@ -59,6 +59,7 @@ def _facts(history: History, folder: Path) -> dict[str, Any]:
         },
         "notices": [{"topic": one.topic, "text": one.text, "time": one.time} for one in history.notices],
         "spent": history.spent,
+        "fold_steps": history.fold_steps,
         "kept": history.kept,
         "wall": history.wall,
         "seconds": round(history.elapsed(), 3),
@@ -67,14 +68,13 @@ def _facts(history: History, folder: Path) -> dict[str, Any]:
 
 
 def _trial(history: History, trial: Trial, folder: Path) -> dict[str, Any]:
-    final = trial.reports[-1] if trial.reports else None
     is_chosen = history.finish is not None and history.finish.best == trial.spec.trial
     return {
         "trial": trial.spec.trial,
         "state": trial.state,
         "value": history.objective.shown(history.value(trial)),
         "config": dict(trial.spec.config),
-        "metrics": dict(final.metrics) if final else {},
+        "metrics": dict(trial.metrics),
         "test": dict(history.finish.test) if is_chosen and history.finish else {},
         "spent": trial.spent,
         "kept": trial.kept,

@@ -23,6 +23,7 @@ from hpo.traces import TrialTrace, read_trace
 from schedules import HYPERPARAMETERS, every_step, thin, to_csv, to_toml
 from schedules.export import SUFFIXES
 from trials.spec import Report, TrialSpec, Value
+from trials.validation import TRAIN_FAMILIES
 
 if TYPE_CHECKING:
     from hpo.runners.alone import Finished
@@ -90,8 +91,17 @@ def train(
     own = _own(settings or [], lr)
     plan = None if schedule is None else chosen(schedule)
     full, plan = _config(base, own, plan)
+    families = full.get(TRAIN_FAMILIES, "none")
+    trained = () if families == "none" else (str(families),)
+    config = replace(config, validation=replace(config.validation, trained=trained))
     kept = _steps(config, plan, steps)
     budget = budget_of(kept, plan.listens)
+    has_folds = config.validation.kind == "shifted-kfold"
+    if has_folds and plan.listens:
+        raise UsageError(
+            f"{config.where} [validation] kind = 'shifted-kfold': fold models follow the schedule of their "
+            f"trial, and {plan.text} would give them other rates; choose a schedule such as cosine"
+        )
     spec = TrialSpec(
         0,
         full,
@@ -100,6 +110,7 @@ def train(
         rungs_of(budget, kept, REPORTS),
         kept,
         int(config.table["trial"]["split_seed"]),
+        folds="beside" if has_folds else "none",
     )
     if plan.knots is None:
         _check_schedule(spec)

@@ -12,7 +12,15 @@ from typing import Any, Literal, Protocol, TextIO, cast
 
 from hpo import codec
 from hpo.errors import MissingDependency
-from hpo.events import Event, Listener, Noticed, StudyFinished, StudyStarted, TrialFinished
+from hpo.events import (
+    Event,
+    Listener,
+    Noticed,
+    StudyFinished,
+    StudyStarted,
+    TrialFinished,
+    TrialScored,
+)
 from hpo.history import History, Trial
 from hpo.limits import Limits
 from hpo.listeners import words
@@ -145,6 +153,8 @@ class Plain:
             self._lines.show(f"ended: {event.reason}")
         elif isinstance(event, Noticed):
             self._lines.show(f"note: {event.text}")
+        elif isinstance(event, TrialScored):
+            self._lines.show(scored(self.history, event))
         elif isinstance(event, TrialFinished):
             trial = self.history.trials[event.trial]
             is_best = self.history.best is trial and trial is not best
@@ -189,6 +199,17 @@ def ending(history: History, trial: Trial, is_best: bool) -> str:
         parts.append(f"({trial.stop_reason})")
     parts.append(words.config(searched(history, trial)))
     return ("new best: " if is_best else "") + " ".join(parts)
+
+
+def scored(history: History, event: TrialScored) -> str:
+    """One line on a trial whose fold models were trained."""
+    goal = history.objective.final
+    if event.error:
+        return f"trial {event.trial} has no {goal.metric}: {event.error}"
+    found = history.trials[event.trial].metrics.get(goal.metric, float("nan"))
+    models = f"{len(event.folds)} fold model{'s' if len(event.folds) > 1 else ''}"
+    taken = f"{models}, {words.count(event.steps)} steps"
+    return f"trial {event.trial} {goal.metric}={words.number(found)} by {taken}"
 
 
 def taken(trial: Trial) -> str:

@@ -15,11 +15,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from hpo.events import Event, Noticed, StudyFinished, StudyStarted, TrialFinished
+from hpo.events import Event, Noticed, StudyFinished, StudyStarted, TrialFinished, TrialScored
 from hpo.history import History, State, Trial
 from hpo.limits import Limits
 from hpo.listeners import words
-from hpo.listeners.console import Lanes, ending, opening, searched
+from hpo.listeners.console import Lanes, ending, opening, scored, searched
 from hpo.listeners.progress import Progress
 from hpo.listeners.rates import evenly, followed, has_default_schedule, rate_curve
 from hpo.objective import Objective
@@ -84,6 +84,8 @@ class Live:
             self.note(f"ended: {event.reason}")
         elif isinstance(event, Noticed):
             self.note(f"note: {event.text}")
+        elif isinstance(event, TrialScored):
+            self.note(scored(self._history, event))
         elif isinstance(event, TrialFinished):
             trial = self._history.trials[event.trial]
             is_best = self._history.best is trial and trial is not best

@@ -4,6 +4,7 @@ One parent run stands for the study, one child run for each trial. Runs are foun
 and `hpo.trial`, values by metric and step; only what is missing is written.
 """
 
+import json
 import math
 import os
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from mlflow.version import VERSION
@@ -33,6 +34,7 @@ class _Found:
     params: set[str]
     measured: set[tuple[str, int]]  # (key, step) of the values it has
     files: set[str] = field(default_factory=set[str])
+    is_described: bool = False  # whether the store has its data sets
     seen: int = 0  # how many of the wanted values were looked at; more come only at the end
 
 
@@ -124,6 +126,7 @@ class Store:
         found.seen = len(wanted.metrics)
         found.params.update(wanted.params)
         found.tags.update(wanted.tags)
+        self._describe(found, wanted)
         for name, text in wanted.files.items():
             if name not in found.files:
                 self._client.log_text(found.run_id, text, name)
@@ -134,6 +137,20 @@ class Store:
             else:
                 self._client.set_terminated(found.run_id, wanted.status, wanted.end)
             found.status = wanted.status
+
+    def _describe(self, found: _Found, wanted: Run) -> None:
+        """One dataset for each set that trials are judged on; the store knows them by name and digest."""
+        if not wanted.data or found.is_described:
+            return
+        inputs = [
+            DatasetInput(
+                Dataset(one.name, one.digest, "hpo", "{}", profile=json.dumps({"examples": one.examples})),
+                [InputTag("mlflow.data.context", one.role)],
+            )
+            for one in wanted.data
+        ]
+        self._client.log_inputs(found.run_id, inputs)
+        found.is_described = True
 
     def _create(self, key: int, wanted: Run) -> _Found:
         tags = {**wanted.tags, "hpo.state": "running", "mlflow.user": _user()}

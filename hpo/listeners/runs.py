@@ -16,12 +16,15 @@ from typing import Any, Literal, NamedTuple, cast
 
 from hpo import codec
 from hpo.events import (
+    DataLoaded,
+    DataSet,
     Event,
     Noticed,
     StudyFinished,
     StudyStarted,
     TrialFinished,
     TrialReported,
+    TrialScored,
     TrialStarted,
     TrialStopped,
 )
@@ -67,6 +70,7 @@ class Run:
     end: int | None = None
     metrics: dict[tuple[str, int], Measure] = field(default_factory=dict[tuple[str, int], Measure])
     files: dict[str, str] = field(default_factory=dict[str, str])  # name -> text
+    data: tuple[DataSet, ...] = ()  # that its trials are judged on
 
     def measure(self, key: str, step: int, value: float, time: float) -> None:
         """Add a value, unless the run has one for this key and step."""
@@ -100,6 +104,9 @@ class Runs:
         match event:
             case StudyStarted():
                 self._start_study(event)
+            case DataLoaded():
+                self.study.data = event.sets
+                self.changed.add(STUDY)
             case TrialStarted(spec):
                 self._start_trial(spec, event.time)
             case TrialReported(report):
@@ -111,6 +118,11 @@ class Runs:
                 run.measure("wall", report.spent, report.wall, event.time)
                 self._measure_rates(report, event.time)
                 self.changed.add(report.trial)
+            case TrialScored():
+                run, spent = self.runs[event.trial], self.history.trials[event.trial].spent
+                for name, value in {**event.metrics, "fold_steps": event.steps}.items():
+                    run.measure(name, spent, value, event.time)
+                self.changed.add(event.trial)
             case TrialStopped():
                 self.runs[event.trial].tags["hpo.stop_reason"] = event.reason or "stopped"
             case Noticed():
@@ -126,13 +138,14 @@ class Runs:
             for name, value in event.test.items():
                 key = name if name.startswith("test") else f"test_{name}"
                 self.study.measure(key, self._ended, value, event.time)
+            self._measure_targets(event)
             self.changed.add(STUDY)
 
     def _start_study(self, event: StudyStarted) -> None:
         if not self.identity:
             self._is_default = has_default_schedule(event)
             self.identity = codec.identity(event)
-            self.history.objective = objective = Objective.read(event.study["metric"])
+            self.history.objective = objective = Objective.of_study(event.study)
             tags = {
                 "hpo.study": event.name,
                 "hpo.study_id": self.identity,
@@ -179,6 +192,18 @@ class Runs:
         for step, rate in curve:
             if before < step <= report.spent:
                 run.measure("lr", step, rate, time)
+
+    def _measure_targets(self, event: StudyFinished) -> None:
+        """What targets say of each trial, in its own run; of the chosen one in the study's too."""
+        for number, targets in event.targets.items():
+            trial = int(number)
+            for target, metrics in targets.items():
+                for name, value in metrics.items():
+                    key = f"target_{target}_{name}"
+                    self.runs[trial].measure(key, self.history.trials[trial].spent, value, event.time)
+                    if trial == event.best:
+                        self.study.measure(key, self._ended, value, event.time)
+            self.changed.add(trial)
 
     def _finish_trial(self, event: TrialFinished) -> None:
         run = self.runs[event.trial]

@@ -53,7 +53,8 @@ def summary(
     states = ", ".join(f"{history.count(state)} {state}" for state in _STATES if history.count(state))
     lines.append(f"trials: {states or 'none'}")
     steps = words.steps(history.spent, history.kept, history.wall)
-    lines.append(f"spent: {steps} in {words.duration(history.elapsed())}")
+    folds = f", and {words.count(history.fold_steps)} of fold models," if history.fold_steps else ""
+    lines.append(f"spent: {steps}{folds} in {words.duration(history.elapsed())}")
     lines.extend(f"note: {notice.text}" for notice in history.notices)
     if report:
         lines.append(f"report: {report}")
@@ -70,8 +71,7 @@ def chosen(history: History) -> Trial | None:
 
 
 def _metrics(history: History, trial: Trial) -> dict[str, str]:
-    metrics = dict(trial.reports[-1].metrics) if trial.reports else dict[str, float]()
-    name = history.objective.metric
+    metrics, name = trial.metrics, history.objective.final.metric
     ordered = [name, *sorted(other for other in metrics if other != name)]
     return {one: words.number(metrics[one]) for one in ordered if one in metrics}
 

@@ -10,15 +10,17 @@ import numpy as np
 from hpo.errors import RunnerError, UsageError
 from hpo.runners.base import Target
 from hpo.runners.faults import device_of, one_line
+from hpo.runners.lanes import origin_of
 from hpo.traces import TrialTrace
 from trials.checking import check
-from trials.compiling import Compiler, Origin
+from trials.compiling import Compiler
 from trials.drive import Ended, MakeTuner, scheduled
 from trials.rows import Row
 from trials.signals import SIGNALS
 from trials.spec import Report, TrialSpec, is_out_of_memory
 from trials.task import load_task
 from trials.train import fork, load_splits, train
+from trials.validation import Validation
 
 Told = Callable[[Report], None]
 Notice = Callable[[str], None]
@@ -80,7 +82,7 @@ def train_alone(
     with _in_words(target), _compiler(target, notice) as compiler:
         device = device_of(target.device)
         task = load_task(target.reference, target.options, Path(target.base))
-        splits = load_splits(task, spec.split_seed, device)
+        splits = load_splits(task, spec.split_seed, device, Validation.read(target.validation))
         metrics = check(task, splits, [spec.config], device)
         if metrics and target.metric not in metrics:
             raise UsageError(f"metric {target.metric!r} is not reported; there are {', '.join(metrics)}")
@@ -95,6 +97,7 @@ def train_alone(
             compiler=compiler,
             metric=target.metric,
             notice=notice,
+            folds=Validation.read(target.validation).folds,
         )
         return _finished(reports, told)
 
@@ -131,11 +134,16 @@ def extend(
         start = Row.load(row)
         task = load_task(target.reference, target.options, Path(target.base))
         device = device_of(target.device)
+        validation = Validation.read(target.validation)
+        if validation.is_shifted:
+            # What goes on from a row is compared on the validation split; families it trained on go on too.
+            validation = replace(validation, kind="plain")
         for said in fork(
             task,
             start,
             specs,
             make_tuner,
+            splits=load_splits(task, specs[0].split_seed, device, validation),
             device=device,
             tick=target.tick,
             lanes=lanes,
@@ -153,8 +161,7 @@ def extend(
 
 @contextmanager
 def _compiler(target: Target, notice: Notice) -> Generator[Compiler]:
-    origin = Origin(target.reference, dict(target.options), target.base, target.split_seed)
-    compiler = Compiler(target.compile, origin, target.expected_steps, notice=notice)
+    compiler = Compiler(target.compile, origin_of(target), target.expected_steps, notice=notice)
     try:
         yield compiler
     finally:

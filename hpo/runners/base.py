@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
 from hpo.errors import UsageError
-from hpo.events import Noticed, TrialFinished, TrialReported
+from hpo.events import DataSet, Figures, Noticed, TrialFinished, TrialReported, TrialScored
 from trials.names import hint
 from trials.spec import Config, TrialSpec, Value
 
-Heard = TrialReported | TrialFinished | Noticed  # what a runner has to say
+Heard = TrialReported | TrialScored | TrialFinished | Noticed  # what a runner has to say
 
 
 class Runner(Protocol):
@@ -63,6 +63,20 @@ class Runner(Protocol):
         """
         ...
 
+    def data(self) -> tuple[DataSet, ...]:
+        """What trials are judged on beyond the plain splits: shifted copies and targets; after `check`."""
+        ...
+
+    def targets(self, trials: Sequence[tuple[TrialSpec, str]]) -> Figures:
+        """Metrics of saved rows on every target; empty where there are none.
+
+        Called once, when selection is over: targets can be read once.
+
+        Raises:
+            UsageError: they were read before.
+        """
+        ...
+
     def busy(self) -> tuple[int, int]:
         """(lanes that are training, lanes there are)."""
         ...
@@ -89,6 +103,7 @@ class Target:
     folder: str = "."  # the study's folder: rows are saved in its `rows`
     metric: str = "val_loss"  # of the study; a trial whose metric is not finite has diverged
     split_seed: int = 0
+    targets: Mapping[str, str] = field(default_factory=dict[str, str])  # that only the report reads, by name
     tick: int = 10
     compile: Literal["auto", "never", "always"] = "auto"
     expected_steps: int = 0  # trial-steps the study may take, over all workers
@@ -98,6 +113,7 @@ class Target:
     threads: int = 0  # of each process; 0: leave as it is
     kind: Literal["lanes", "inline"] = "lanes"  # what a process of its own runs
     most_lanes: int = 0  # a measured number is cut to this: the study has no use for more; 0: it has
+    validation: Mapping[str, Any] = field(default_factory=dict[str, Any])  # fields of a `Validation`
     most_trials: int = 0  # at once in a worker, further lanes being for their probes; 0: one in every lane
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, SupportsFloat, cast
 
 from hpo.errors import UsageError
-from hpo.events import Outcome, TrialFinished, TrialReported
+from hpo.events import DataSet, Figures, Outcome, TrialFinished, TrialReported
 from hpo.runners.base import Heard, Target
 from trials.spec import Config, Report, TrialSpec, is_out_of_memory
 
@@ -189,6 +189,14 @@ class InlineRunner:
         raise UsageError(
             f"objective {self.target.reference!r} is a function: only a task's rates can be tried"
         )
+
+    def data(self) -> tuple[DataSet, ...]:
+        """Nothing: a black box has no data that we know of."""
+        return ()
+
+    def targets(self, trials: Sequence[tuple[TrialSpec, str]]) -> Figures:
+        """Nothing: a black box is not evaluated by us."""
+        return {}
 
     def close(self) -> None:
         """Close every generator."""

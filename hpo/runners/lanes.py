@@ -11,23 +11,29 @@ from typing import Any, cast
 import torch
 
 from hpo.errors import UsageError
-from hpo.events import Noticed, Outcome, TrialFinished, TrialReported
+from hpo.events import DataSet, Figures, Noticed, Outcome, TrialFinished, TrialReported, TrialScored
+from hpo.records import Examples, target_name
 from hpo.runners.base import Heard, Target
 from hpo.runners.faults import device_of, one_line
 from hpo.runners.shared import SharedData
+from hpo.scores import read_scores, scores_name
 from hpo.traces import is_found_online, trace_name
 from trials.checking import check
 from trials.compiling import Compiler, Origin
+from trials.data import targets as target_sets
+from trials.data.targets import digest
 from trials.drive import Drive, Ended, Reduced
+from trials.folds import Folded, FoldedDrive
 from trials.lanes import Lanes
 from trials.names import TASKS
-from trials.program import Program
+from trials.program import Block, Program
 from trials.recipe import recipe
 from trials.record import Record
 from trials.rows import Row
 from trials.spec import Config, Report, TrialSpec, is_out_of_memory
 from trials.task import Splits, Task, load_task
 from trials.train import build, load_splits, to_device, train
+from trials.validation import Validation
 
 _PROGRAMS = 32  # kept at a time; more only while that many have trials
 
@@ -37,6 +43,13 @@ Preloaded = tuple[Task, Splits] | SharedData  # what a worker finds when it begi
 def row_name(trial: int) -> str:
     """Where a trial's row lies in the study's folder."""
     return f"rows/trial-{trial:05d}.safetensors"
+
+
+def origin_of(target: Target) -> Origin:
+    """How another process builds the programs of a target."""
+    return Origin(
+        target.reference, dict(target.options), target.base, target.split_seed, dict(target.validation)
+    )
 
 
 def preload(target: Target, memory: int | None) -> Preloaded | None:
@@ -51,7 +64,8 @@ def preload(target: Target, memory: int | None) -> Preloaded | None:
         return None if memory is None else SharedData(memory)
     try:
         task = load_task(target.reference, target.options, Path(target.base))
-        return task, load_splits(task, target.split_seed, torch.device("cpu"))
+        validation = Validation.read(target.validation)
+        return task, load_splits(task, target.split_seed, torch.device("cpu"), validation)
     except (ValueError, TypeError, OSError):
         # Each worker finds the same and says so.
         return None
@@ -64,22 +78,25 @@ class LanesRunner:
         if target.threads:
             torch.set_num_threads(target.threads)
         self.target = target
+        self._validation = Validation.read(target.validation)
         self.device = device_of(target.device)
         self._lanes = lanes  # None: not measured yet
         self._task: Task | None = None
         self._splits: Splits | None = None
+        self._sealed: Mapping[str, target_sets.Target] | None = None  # targets, until the report reads them
         self._shared = loaded if isinstance(loaded, SharedData) else None
         if isinstance(loaded, tuple):
             self._task, self._splits = loaded[0], to_device(loaded[1], self.device)
-        self._drives: dict[object, Drive] = {}
+        self._drives: dict[object, FoldedDrive] = {}
         self._turns: deque[object] = deque()  # keys of programs, the one that is run next first
-        self._where: dict[int, Drive] = {}
+        self._where: dict[int, FoldedDrive] = {}
+        self._alone: set[int] = set()  # trials whose fold models are trained without them
         self._waiting: deque[TrialSpec] = deque()  # trials that found no lane in their program
         self._said: list[TrialFinished | Noticed] = []
         self._busy_seconds = self._all_seconds = 0.0
         self._compiler = Compiler(
             target.compile,
-            Origin(target.reference, dict(target.options), target.base, target.split_seed),
+            origin_of(target),
             target.expected_steps,
             notice=lambda line: self._notice("compile", line),
         )
@@ -91,9 +108,9 @@ class LanesRunner:
         if self._task is None or self._splits is None:
             task = load_task(self.target.reference, self.target.options, Path(self.target.base))
             if self._shared is None:
-                self._splits = load_splits(task, self.target.split_seed, self.device)
+                self._splits = load_splits(task, self.target.split_seed, self.device, self._validation)
             else:
-                loaded = self._shared.load(task, self.target.split_seed)
+                loaded = self._shared.load(task, self.target.split_seed, self._validation)
                 self._splits = to_device(loaded.splits, self.device)
                 if loaded.problem:
                     self._notice("data", f"each worker has its own copy of the data: {loaded.problem}")
@@ -105,6 +122,7 @@ class LanesRunner:
         try:
             task, splits = self._load()
             names = check(task, splits, configs, self.device)
+            self._targets()
             if self._lanes is None:
                 self._measure(configs)
         except UsageError:
@@ -120,7 +138,9 @@ class LanesRunner:
         from trials.capacity import lanes_for
 
         task, splits = self._load()
-        program = build(task, splits, recipe(task, configs[0]), self.device, notice=lambda line: None)
+        program = build(
+            task, splits, recipe(task, configs[0], splits.views), self.device, notice=lambda line: None
+        )
         may_compile = self.target.compile != "never"
         self._lanes = lanes_for(program, configs[0], self.target.most_lanes, may_compile)
         lanes = f"{self._lanes} lane{'' if self._lanes == 1 else 's'}"
@@ -163,6 +183,8 @@ class LanesRunner:
                     self._waiting.append(spec)
                     continue
                 drive.admit(spec, self._parent(spec, drive.lanes.program))
+                if spec.folds == "alone":
+                    self._alone.add(spec.trial)
                 self._where[spec.trial] = drive
             except Exception as error:  # noqa: BLE001 - the worker boundary: a trial that raises is a failed trial
                 self._break(spec.trial, error)
@@ -173,20 +195,21 @@ class LanesRunner:
         self._waiting.clear()
         return back
 
-    def _drive(self, spec: TrialSpec) -> Drive:
+    def _drive(self, spec: TrialSpec) -> FoldedDrive:
         task, splits = self._load()
-        parts = recipe(task, spec.config)
+        parts = recipe(task, spec.config, splits.views)
         if parts.key not in self._drives:
             self._forget_idle()
             program = build(
                 task, splits, parts, self.device, notice=lambda line: self._notice("unmapped", line)
             )
-            self._drives[parts.key] = Drive(
+            drive = Drive(
                 self._lanes_of(program),
                 self.target.tick,
                 metric=self.target.metric,
                 sharpness=self.target.sharpness,
             )
+            self._drives[parts.key] = FoldedDrive(drive, self._validation.folds)
             self._turns.append(parts.key)
         return self._drives[parts.key]
 
@@ -229,6 +252,7 @@ class LanesRunner:
 
     def _finish(self, trial: int, outcome: Outcome, error: str = "", row: str = "") -> None:
         self._where.pop(trial, None)
+        self._alone.discard(trial)
         self._said.append(TrialFinished(trial, outcome, time.time(), error, row))
 
     def _break(self, trial: int, error: Exception) -> None:
@@ -258,7 +282,7 @@ class LanesRunner:
         self._waiting.clear()
         self.start(waiting)
 
-    def _tick(self, drive: Drive) -> list[Heard]:
+    def _tick(self, drive: FoldedDrive) -> list[Heard]:
         trials = [trial for trial, where in self._where.items() if where is drive]
         lanes, running, began = self._now(), len(self._where), time.perf_counter()
         events: list[Heard] = []
@@ -287,6 +311,8 @@ class LanesRunner:
                         f"memory ran out: at most {one.lanes} side by side from now on{wait} ({one.reason})"
                     )
                     self._notice("out_of_memory", line)
+                case Folded():
+                    events.append(TrialScored(one.trial, one.metrics, one.steps, one.models, time.time()))
                 case Ended():
                     self._end(one)
             events.extend(self._drain())
@@ -297,6 +323,7 @@ class LanesRunner:
     def _end(self, ended: Ended) -> None:
         name = ""
         self._keep_trace(ended)
+        self._keep_scores(ended)
         if ended.row is not None and self.target.save:
             name = row_name(ended.trial)
             try:
@@ -328,6 +355,18 @@ class LanesRunner:
         except OSError as error:
             self._notice("trace", f"the steps of trial {trial} could not be written: {error}")
 
+    def _keep_scores(self, ended: Ended) -> None:
+        """Write what every validation example scored; those of fold models go beside the trial's own."""
+        if ended.scores is None or not self.target.save:
+            return
+        path, scores = Path(self.target.folder) / scores_name(ended.trial), ended.scores
+        try:
+            if ended.trial in self._alone and path.is_file():
+                scores = read_scores(path).merged(scores)
+            scores.save(path)
+        except (OSError, ValueError) as error:
+            self._notice("scores", f"the scores of trial {ended.trial} could not be written: {error}")
+
     def _drain(self) -> list[TrialFinished | Noticed]:
         said, self._said = self._said, []
         return said
@@ -341,17 +380,74 @@ class LanesRunner:
             raise UsageError(one_line(self.target.reference, error)) from error
 
     def _test(self, spec: TrialSpec, row: str) -> Mapping[str, float]:
-        task, splits = self._load()
+        _, splits = self._load()
         if not splits.test or not row:
             return {}
-        program = build(task, splits, recipe(task, spec.config), self.device, notice=lambda line: None)
+        program, block = self._restored(spec, row)
+        found = program.evaluate(block, splits.test)
+        return {f"test_{name}": float(values[0]) for name, values in found.items()}
+
+    def _restored(self, spec: TrialSpec, row: str) -> tuple[Program, Block]:
+        """The program of a trial, and one lane with its saved row."""
+        task, splits = self._load()
+        program = build(
+            task, splits, recipe(task, spec.config, splits.views), self.device, notice=lambda line: None
+        )
         saved = Row.load(Path(self.target.folder) / row)
         block = program.block(1)
         block.weights[0].copy_(saved.weights)
         block.buffers[0].copy_(saved.buffers)
         block.hyper[0].copy_(torch.tensor([saved.hyper[name] for name in program.float_names]))
-        found = program.evaluate(block, splits.test)
-        return {f"test_{name}": float(values[0]) for name, values in found.items()}
+        return program, block
+
+    def _targets(self) -> Mapping[str, target_sets.Target]:
+        if self._sealed is None:
+            task, splits = self._load()
+            self._sealed = target_sets.load(self.target.targets, task, splits, Path(self.target.base))
+        return self._sealed
+
+    def data(self) -> tuple[DataSet, ...]:
+        """Digests of what trials are judged on; see `Runner.data`."""
+        try:
+            _, splits = self._load()
+            shifted = (
+                DataSet(f"shifted: {name}", digest(batch), len(next(iter(batch.values()))), "validation")
+                for name, batch in splits.shifted.items()
+            )
+            targets = (
+                DataSet(name, one.digest, one.examples, "target") for name, one in self._targets().items()
+            )
+            return (*shifted, *targets)
+        except Exception as error:
+            raise UsageError(one_line(self.target.reference, error)) from error
+
+    def targets(self, trials: Sequence[tuple[TrialSpec, str]]) -> Figures:
+        """Metrics of saved rows on every target; see `Runner.targets`.
+
+        What every example gave is written beside the journal, in `targets`.
+        """
+        try:
+            return self._judged(trials)
+        except Exception as error:
+            raise UsageError(one_line(self.target.reference, error)) from error
+
+    def _judged(self, trials: Sequence[tuple[TrialSpec, str]]) -> Figures:
+        found: dict[str, dict[str, Mapping[str, float]]] = {str(spec.trial): {} for spec, _ in trials}
+        batches = {
+            name: {part: values.to(self.device) for part, values in one.read().items()}
+            for name, one in self._targets().items()
+        }
+        records = {name: Examples(one.digest) for name, one in self._targets().items()}
+        for spec, row in trials:
+            program, block = self._restored(spec, row)
+            for name, batch in batches.items():
+                metrics = program.evaluate(block, batch, per_example=True)
+                values = {metric: one[0].to("cpu").numpy() for metric, one in metrics.items()}
+                records[name].add(spec.trial, values)
+                found[str(spec.trial)][name] = {metric: float(one.mean()) for metric, one in values.items()}
+        for name, record in records.items():
+            record.save(Path(self.target.folder) / target_name(name))
+        return found if batches else {}
 
     def explore(self, spec: TrialSpec) -> Sequence[Mapping[str, Any]]:
         """What a tuner finds; see `Runner.explore`."""

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from hpo.errors import RunnerError, UsageError
-from hpo.events import TrialFinished
+from hpo.events import DataSet, Figures, TrialFinished
 from hpo.runners.base import Heard, Target, Word
 from hpo.runners.placing import cuda_devices, devices, placed, structure
 from trials.names import TASKS
@@ -194,6 +194,14 @@ class ProcessesRunner:
     def explore(self, spec: TrialSpec) -> Sequence[Mapping[str, Any]]:
         """What a tuner finds; see `Runner.explore`."""
         return cast(Sequence[Mapping[str, Any]], self._ask("explore", spec))
+
+    def data(self) -> tuple[DataSet, ...]:
+        """What trials are judged on; see `Runner.data`."""
+        return cast(tuple[DataSet, ...], self._ask("data"))
+
+    def targets(self, trials: Sequence[tuple[TrialSpec, str]]) -> Figures:
+        """Metrics on every target; see `Runner.targets`."""
+        return cast(Figures, self._ask("targets", list(trials)))
 
     def free(self) -> int:
         """Lanes without a trial, over all workers."""

@@ -27,6 +27,7 @@ import torch
 
 from trials.task import Splits, Task
 from trials.train import load_splits
+from trials.validation import PLAIN, Validation
 
 _HEADER = struct.Struct("<8sQQ")  # what follows, and where the pickle lies: offset and length in bytes
 _DATA, _OWN = b"hpo data", b"hpo none"
@@ -50,7 +51,7 @@ class SharedData:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
 
-    def load(self, task: Task, split_seed: int) -> Loaded:
+    def load(self, task: Task, split_seed: int, validation: Validation = PLAIN) -> Loaded:
         """The task's data, from whoever loaded it first; loaded here when nobody has.
 
         Attributes that `Task.data` sets are set in either case.
@@ -67,18 +68,18 @@ class SharedData:
             if kind == _DATA:
                 return Loaded(_adopt(task, _read(file)))
             if kind != _OWN:
-                return _load_first(file, task, split_seed)
+                return _load_first(file, task, split_seed, validation)
         finally:
             # Closing is not enough: what is mapped keeps the file open.
             fcntl.flock(file, fcntl.LOCK_UN)
             os.close(file)
-        return Loaded(load_splits(task, split_seed, _HOST))
+        return Loaded(load_splits(task, split_seed, _HOST, validation))
 
 
-def _load_first(file: int, task: Task, split_seed: int) -> Loaded:
+def _load_first(file: int, task: Task, split_seed: int, validation: Validation) -> Loaded:
     """Load the data and write it down for the others; this worker then maps it like them."""
     before = _Facts(task)
-    splits = load_splits(task, split_seed, _HOST)
+    splits = load_splits(task, split_seed, _HOST, validation)
     try:
         problem = before.problem()
         if not problem:

@@ -69,7 +69,7 @@ def serve(
                 verb, *arguments = connection.recv()
                 if verb == "close":
                     return
-                if verb in ("check", "test", "explore"):
+                if verb in ("check", "test", "explore", "data", "targets"):
                     try:
                         connection.send(_word(runner, "answer", getattr(runner, verb)(*arguments)))
                         told = runner.busy()[1]

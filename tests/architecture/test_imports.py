@@ -19,11 +19,13 @@ MAY: dict[str, set[str]] = {
     "trials": {"trials", "schedules", "numpy", "torch", "triton", "sklearn", "transformers", "safetensors"},
     "hpo": {
         *("hpo", "schedules", "trials.spec", "trials.seeding", "trials.names"),
+        *("trials.validation", "trials.scores"),
         *("numpy", "scipy", "typer", "rich", "tomli_w"),
     },
     "dashboards": {
         *("dashboards", "schedules", "trials.spec", "plotly", "numpy"),
         *("hpo.errors", "hpo.events", "hpo.store", "hpo.history", "hpo.importance", "hpo.space"),
+        *("hpo.compared", "hpo.correlation", "hpo.transfer"),
         "hpo.traces",
         "hpo.objective",  # a field of hpo.history.History
     },
@@ -38,6 +40,7 @@ ALSO: dict[str, set[str]] = {
     "hpo/listeners/mlflow.py": {"mlflow"},
     "hpo/samplers/optuna.py": {"optuna"},
     "hpo/importance.py": {"optuna"},
+    "trials/tasks/printed.py": {"matplotlib", "PIL"},  # fonts, and what draws them
     "hpo/cli/system.py": {"torch"},  # `hpo doctor` looks for devices
 }
 
@@ -46,13 +49,15 @@ ONLY: dict[str, set[str]] = {
     "trials/spec.py": {"numpy"},
     "trials/seeding.py": {"numpy"},
     "trials/names.py": {"numpy", "trials.spec"},
+    "trials/validation.py": {"trials.names", "trials.spec"},
+    "trials/scores.py": {"numpy"},
     "schedules/types.py": {"numpy", "schedules"},
 }
 
 # What takes long to import is imported where it is needed.
 INSIDE_FUNCTIONS: dict[str, set[str]] = {
     "schedules": {"scipy", "sklearn"},
-    "trials": {"sklearn", "transformers", "safetensors", "triton"},
+    "trials": {"sklearn", "transformers", "safetensors", "triton", "matplotlib", "PIL"},
     "hpo": {"scipy", "tomli_w", "rich", "mlflow", "torch", "optuna"},
     "dashboards": set(),
 }
@@ -155,7 +160,10 @@ def tops(names: set[str]) -> set[str]:
 
 
 HEAVY = {"torch", "triton", "ray", "optuna", "mlflow", "plotly", "sklearn", "scipy", "rich", "transformers"}
-BOUNDARY = {"trials", "trials.spec", "trials.seeding", "trials.names"}
+BOUNDARY = {
+    *("trials", "trials.spec", "trials.seeding", "trials.names"),
+    *("trials.validation", "trials.scores"),
+}
 
 
 def everything_in(package: str) -> str:
@@ -174,7 +182,7 @@ def test_schedules_load_nothing_but_numpy(statement: str) -> None:
     assert not tops(found) & {*HEAVY, "trials", "hpo", "dashboards"}
 
 
-@pytest.mark.parametrize("module", ["trials", "trials.spec", "trials.seeding", "trials.names"])
+@pytest.mark.parametrize("module", sorted(BOUNDARY))
 def test_the_boundary_of_trials_loads_no_torch(module: str) -> None:
     assert not tops(loaded(f"import {module}")) & {*HEAVY, "hpo", "dashboards"}
 

@@ -3,12 +3,16 @@
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hpo.errors import UsageError
 from hpo.events import (
+    DataLoaded,
+    DataSet,
     Event,
+    Figures,
     Noticed,
     StudyFinished,
     StudyStarted,
@@ -59,6 +63,8 @@ def made(
         listeners=parts.get("listeners", ()),
         folder=parts.get("folder"),
         keep_rows=parts.get("keep_rows", "best"),
+        data=parts.get("data", ()),
+        compared=parts.get("compared", 0),
     )
 
 
@@ -146,6 +152,12 @@ class Scripted:
     def explore(self, spec: TrialSpec) -> Sequence[Mapping]:
         return []
 
+    def data(self) -> tuple[DataSet, ...]:
+        return ()
+
+    def targets(self, trials: Sequence[tuple[TrialSpec, str]]) -> Figures:
+        return {}
+
     def close(self) -> None:
         self.running.clear()
 
@@ -194,9 +206,15 @@ class Counting(Scripted):
     def __init__(self, broken: bool = False) -> None:
         super().__init__(lambda poll: [report(poll - 1, 20, 1.0 / poll), self.ended(poll - 1)])
         self.broken, self.tests = broken, 0
+        self.folder: Path | None = None  # where it writes rows
+        self.read: list[list[int]] = []  # trials that targets were read for, in each reading
 
     def ended(self, trial: int) -> TrialFinished:
-        return TrialFinished(trial, "completed", 1.0, row=f"rows/trial-{trial:05d}.safetensors")
+        row = f"rows/trial-{trial:05d}.safetensors"
+        if self.folder is not None:
+            (self.folder / "rows").mkdir(exist_ok=True)
+            (self.folder / row).write_bytes(b"row")
+        return TrialFinished(trial, "completed", 1.0, row=row)
 
     def free(self) -> int:
         return 1 - len(self.running)
@@ -207,12 +225,18 @@ class Counting(Scripted):
             raise UsageError("no column y")
         return {"test_loss": float(spec.trial)}
 
+    def targets(self, trials: Sequence[tuple[TrialSpec, str]]) -> Figures:
+        self.read.append([spec.trial for spec, _ in trials])
+        if self.broken:
+            raise UsageError("no column z")
+        return {str(spec.trial): {"there": {"loss": float(spec.trial)}} for spec, _ in trials}
 
-def read_with(folder: Path, store: Memory, runner: Counting, trials: int) -> Search:
-    (folder / "rows").mkdir(exist_ok=True)
-    for trial in range(trials):
-        (folder / "rows" / f"trial-{trial:05d}.safetensors").write_bytes(b"row")
-    search = made(store=store, runner=runner, limits=Limits(trials=trials), folder=folder, keep_rows="all")
+
+def read_with(folder: Path, store: Memory, runner: Counting, trials: int, **parts: Any) -> Search:
+    runner.folder = folder
+    search = made(
+        store=store, runner=runner, limits=Limits(trials=trials), folder=folder, keep_rows="all", **parts
+    )
     search.run(list(store))
     return search
 
@@ -231,6 +255,45 @@ def test_the_test_split_is_not_read_again_for_a_trial_that_was_chosen_before(tmp
     read_with(tmp_path, store, again, 1)
     assert (first.tests, again.tests) == (1, 0)
     assert [event.test for event in of(StudyFinished, store)] == [{"test_loss": 0.0}] * 2
+
+
+def test_targets_are_read_for_trials_that_lead_and_were_not_read_before(tmp_path: Path) -> None:
+    store, first = Memory(), Counting()
+    read_with(tmp_path, store, first, 2, compared=2)
+    same, more = Counting(), Counting()
+    read_with(tmp_path, store, same, 2, compared=2)
+    assert (first.read, same.read) == ([[1, 0]], [])
+    more._polls = 2
+    search = read_with(tmp_path, store, more, 3, compared=2)
+    assert more.read == [[2]]
+    finishes = [sorted(event.targets) for event in of(StudyFinished, store)]
+    assert finishes == [["0", "1"], [], ["2"]]
+    assert search.history.targeted == {trial: {"there": {"loss": float(trial)}} for trial in range(3)}
+
+
+def test_targets_that_cannot_be_read_do_not_cost_the_study_its_end(tmp_path: Path) -> None:
+    store = Memory()
+    search = read_with(tmp_path, store, Counting(broken=True), 1, compared=2)
+    assert "the targets could not be read: no column z" in search.problems
+    assert [(event.best, event.targets) for event in of(StudyFinished, store)] == [(0, {})]
+
+
+def test_rows_of_trials_that_lead_are_kept(tmp_path: Path) -> None:
+    store, runner = Memory(), Counting()
+    runner.folder = tmp_path
+    made(store=store, runner=runner, limits=Limits(trials=4), folder=tmp_path, compared=2).run()
+    assert sorted(path.stem for path in (tmp_path / "rows").iterdir()) == ["trial-00002", "trial-00003"]
+
+
+def test_what_trials_are_judged_on_is_told_once_and_again_where_it_has_changed() -> None:
+    store = Memory()
+    data = (DataSet("there", "0123456789abcdef", 9, "target"),)
+    made(store=store, limits=Limits(trials=1), data=data).run()
+    made(store=store, limits=Limits(trials=1), data=data).run(list(store))
+    assert [event.sets for event in of(DataLoaded, store)] == [data]
+    other = (DataSet("there", "fedcba9876543210", 9, "target"),)
+    made(store=store, limits=Limits(trials=1), data=other).run(list(store))
+    assert [event.sets for event in of(DataLoaded, store)] == [data, other]
 
 
 def noticed(text: str, time: float = 1.0) -> Noticed:

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from trials.data.families.kinds import Kind, Text
 from trials.models.transformer import Transformer
 from trials.spec import Config, Value
 from trials.task import Batch, Hyper, Splits
@@ -83,6 +84,7 @@ class CharLM:
         symbols, codes = np.unique(np.frombuffer(content.encode("utf-32-le"), np.uint32), return_inverse=True)
         self.context = context
         self.vocabulary = len(symbols)
+        self.shifts: Mapping[str, Kind] = {"text": Text([chr(symbol) for symbol in symbols])}
         self._codes = torch.from_numpy(codes.astype(np.int64))
 
     def data(self, split_seed: int) -> Splits:

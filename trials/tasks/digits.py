@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trials.data.augment import mixup, shifted
+from trials.data.families.kinds import Image, Kind
 from trials.data.shipped import table
 from trials.losses import one_hot, smoothed_cross_entropy
 from trials.models.convnet import ConvNet
@@ -30,6 +31,7 @@ class Digits:
         "norm": "none",
         "label_smoothing": 0.0,
     }
+    shifts: ClassVar[Mapping[str, Kind]] = {"image": Image(high=16)}
     groups: ClassVar[Mapping[str, tuple[str, ...]]] = {"backbone": ("backbone.",), "head": ("head.",)}
 
     def data(self, split_seed: int) -> Splits:
@@ -54,11 +56,12 @@ class Digits:
             norm=str(config.get("norm", "none")),
         )
 
-    def _logits(self, model: nn.Module, images: Tensor) -> Tensor:
+    def logits(self, model: nn.Module, images: Tensor) -> Tensor:
+        """(B, 1, 8, 8) numbers from 0 to 16 -> (B, 10)."""
         return model(images.to(torch.float32) / 16.0 - 0.3)
 
-    def loss(self, model: nn.Module, batch: Batch, hyper: Hyper) -> Tensor:
-        """Cross-entropy, smoothed by `label_smoothing`.
+    def seen(self, batch: Batch, hyper: Hyper) -> tuple[Tensor, Tensor]:
+        """Images and targets as they are trained on.
 
         Where they are given, `shift` is the share of images moved by a pixel, `mixup` the strength of mixing.
         """
@@ -67,11 +70,16 @@ class Digits:
             images = shifted(images, share)
         if (strength := hyper.get("mixup")) is not None:
             images, targets = mixup(images, one_hot(targets, _CLASSES), strength)
-        return smoothed_cross_entropy(self._logits(model, images), targets, hyper["label_smoothing"])
+        return images, targets
+
+    def loss(self, model: nn.Module, batch: Batch, hyper: Hyper) -> Tensor:
+        """Cross-entropy, smoothed by `label_smoothing`."""
+        images, targets = self.seen(batch, hyper)
+        return smoothed_cross_entropy(self.logits(model, images), targets, hyper["label_smoothing"])
 
     def metrics(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
         """Cross-entropy and accuracy of each image."""
-        logs, labels = F.log_softmax(self._logits(model, batch["image"]), -1), batch["label"]
+        logs, labels = F.log_softmax(self.logits(model, batch["image"]), -1), batch["label"]
         return {
             "loss": -logs.gather(-1, labels[:, None])[:, 0],
             "accuracy": (logs.argmax(-1) == labels).to(torch.float32),

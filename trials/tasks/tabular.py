@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from trials.data.families.kinds import Kind, Table
 from trials.data.shipped import table
 from trials.models.mlp import MLP
 from trials.names import hint
@@ -35,6 +36,7 @@ class Tabular:
         "dropout": 0.0,
         "batch_size": 32,
     }
+    shifts: ClassVar[Mapping[str, Kind]] = {"x": Table()}
     groups: ClassVar[Mapping[str, tuple[str, ...]]] = {"backbone": ("backbone.",), "head": ("head.",)}
 
     def __init__(self, data: str = "breast_cancer") -> None:

@@ -12,7 +12,15 @@ import mlflow
 import mlflow.tracking
 import pytest
 
-from hpo.events import StudyFinished, StudyStarted, TrialFinished, TrialReported, TrialStarted
+from hpo.events import (
+    DataLoaded,
+    DataSet,
+    StudyFinished,
+    StudyStarted,
+    TrialFinished,
+    TrialReported,
+    TrialStarted,
+)
 from hpo.listeners.mirror import Mirror, MirrorError, rebuild
 from hpo.listeners.mlflow import Store
 from hpo.listeners.rates import rate_curve
@@ -342,6 +350,32 @@ def test_every_text_gives_a_name_the_store_takes(text):
 
     _validate_metric_name(valid_name(text))
     _validate_param_name(valid_name(text))
+
+
+def test_data_that_trials_are_judged_on_is_a_dataset_each_and_targets_are_metrics(folder):
+    sets = (
+        DataSet("shifted: blur", "0123456789abcdef", 360, "validation"),
+        DataSet("printed", "fedcba9876543210", 900, "target"),
+    )
+    events = list(sample.events(4, rungs=2))
+    events.insert(1, DataLoaded(sets, events[0].time))
+    end = events.pop()
+    targets = {"0": {"printed": {"accuracy": 0.5}}, str(end.best): {"printed": {"accuracy": 0.75}}}
+    events.append(StudyFinished(end.reason, end.time, end.best, end.test, targets))
+    path = told(folder, events, status="FINISHED")
+    rebuild(path, URI)  # a store that has them already is not given them twice
+    client = mlflow.tracking.MlflowClient(URI)
+    experiment = client.get_experiment_by_name("hpo").experiment_id
+    (parent,) = client.search_runs([experiment], "tags.`hpo.state` = 'finished'")
+    found = {
+        (one.dataset.name, one.dataset.digest, one.tags[0].key, one.tags[0].value)
+        for one in parent.inputs.dataset_inputs
+    }
+    assert found == {(one.name, one.digest, "mlflow.data.context", one.role) for one in sets}
+    assert len(parent.inputs.dataset_inputs) == 2
+    assert parent.data.metrics["target_printed_accuracy"] == 0.75
+    (first,) = client.search_runs([experiment], "tags.`hpo.trial` = '0'")
+    assert first.data.metrics["target_printed_accuracy"] == (0.75 if end.best == 0 else 0.5)
 
 
 def test_the_search_does_not_import_mlflow():
