@@ -239,6 +239,7 @@ def search(
             listeners,
             folder,
             config.table["trial"]["save"],
+            getattr(runner, "clock", time.time),  # a replayed study has a time of its own
         )
         interrupted = stopped = False
         with _drained_by_ctrl_c(loop, note):
