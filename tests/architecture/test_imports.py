@@ -38,6 +38,7 @@ ALSO: dict[str, set[str]] = {
     "hpo/listeners/mlflow.py": {"mlflow"},
     "hpo/samplers/optuna.py": {"optuna"},
     "hpo/importance.py": {"optuna"},
+    "hpo/problems/lcbench.py": {"onnxruntime"},  # the surrogate's model
     "hpo/cli/system.py": {"torch"},  # `hpo doctor` looks for devices
 }
 
@@ -53,7 +54,7 @@ ONLY: dict[str, set[str]] = {
 INSIDE_FUNCTIONS: dict[str, set[str]] = {
     "schedules": {"scipy", "sklearn"},
     "trials": {"sklearn", "transformers", "safetensors", "triton"},
-    "hpo": {"scipy", "tomli_w", "rich", "mlflow", "torch", "optuna"},
+    "hpo": {"scipy", "tomli_w", "rich", "mlflow", "torch", "optuna", "onnxruntime"},
     "dashboards": set(),
 }
 # Files that are themselves imported only where they are needed.
