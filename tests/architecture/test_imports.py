@@ -125,7 +125,7 @@ def test_a_file_with_a_heavy_library_is_not_imported_at_the_top_of_another(modul
                 assert inside, f"{file} imports {name} at its top"
 
 
-BY_NAME = ("hpo/study.py", "hpo/cli/show_schedule.py")  # the report; the page of a schedule
+BY_NAME = ("hpo/study.py", "hpo/cli/show_schedule.py", "hpo/cli/bench.py")  # report, schedule, comparison
 
 
 def test_the_dashboards_are_loaded_by_name_only() -> None:
