@@ -50,7 +50,7 @@ class Line:
     stopped_best: Figure  # share of studies
     trials: float  # a study
     stopped: float
-    milliseconds: float  # of a suggestion: asking, and telling all that is reported
+    milliseconds: float  # of the processor a trial, the sampler's: asking, and telling of ends
 
 
 def lines(runs: Sequence[Run], spent: Sequence[float]) -> list[Line]:
@@ -68,7 +68,7 @@ def lines(runs: Sequence[Run], spent: Sequence[float]) -> list[Line]:
                 interval(_by_seed(mine, lambda run: float(run.stopped_best))),
                 float(np.mean([run.trials for run in mine])),
                 float(np.mean([run.stopped for run in mine])),
-                sum(run.ask_ms + run.tell_ms for run in mine) / max(1, sum(run.trials for run in mine)),
+                sum(run.milliseconds for run in mine) / max(1, sum(run.trials for run in mine)),
             )
         )
     return found

@@ -21,7 +21,7 @@ from trials.seeding import key, stream
 
 def made(name: str, seed: int, regrets: dict[float, float], stopped_best: bool = False) -> Run:
     spent = tuple(regrets)
-    return Run(name, "honest:0", seed, spent, tuple(regrets.values()), 10, 4, stopped_best, 5.0, 5.0)
+    return Run(name, "honest:0", seed, spent, tuple(regrets.values()), 10, 4, stopped_best, 10.0)
 
 
 def test_a_random_study_returns_the_best_of_its_trials_whatever_the_machinery_between() -> None:
