@@ -26,9 +26,11 @@ _UNTAUGHT = 0.7  # spread, in standard deviations of the values at the level, wh
 def level_of(step: int) -> int:
     """The number of the highest level at or below a step: levels are at 1, 2, 3, 4, 6, 8, 12, 16, 24 …
 
-    >>> [level_of(step) for step in (1, 2, 3, 5, 6, 50)]
-    [0, 1, 2, 3, 4, 10]
+    >>> [level_of(step) for step in (0, 1, 2, 3, 5, 6, 50)]
+    [-1, 0, 1, 2, 3, 4, 10]
     """
+    if step < 1:
+        return -1
     power = step.bit_length() - 1
     return max(0, 2 * power - 1 + (step >= 3 * 2 ** max(0, power - 1) and power > 0))
 
@@ -121,6 +123,11 @@ class Forecasts:
         if trial not in self._asked:
             self._asked[trial] = self._now(course)
         return self._asked[trial]
+
+    def best(self) -> float:
+        """The lowest final value that was seen; minus infinity without any."""
+        found = [forecast.mean for forecast in self._known.values() if forecast.spread == 0.0]
+        return min(found, default=-math.inf)
 
     def beyond(self, level: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """((n,) values at the level, (n,) final values, (n,) their spreads) of ended ones that went on."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hpo.bench.contender import Contender
 from hpo.events import Event, StudyStarted, Suggestion, TrialFinished, TrialReported, TrialStarted
+from hpo.forecasts import level_of
 from hpo.history import History
 from hpo.limits import Limits
 from hpo.loop import Plan, Search
@@ -95,6 +96,15 @@ class _Incumbents:
                 self.regrets.append(self.finals[number])
 
 
+def rungs(steps: int) -> tuple[int, ...]:
+    """Where trials report: a third to a half further every time, and at the end.
+
+    >>> rungs(50)
+    (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 50)
+    """
+    return tuple(step for step in range(1, steps + 1) if step == steps or level_of(step) > level_of(step - 1))
+
+
 def incumbent(history: History, adviser: Recommends | None) -> int | None:
     """The trial a study would return now: what the sampler recommends, if it does, else the best."""
     found = None if adviser is None else adviser.recommend()
@@ -119,7 +129,7 @@ def play(one: Contender, problem: Problem, seed: int, most: float, lanes: int = 
         runner,
         history,
         Limits(total_steps=math.ceil((most + 1) * problem.steps)),
-        Plan(problem.steps, tuple(range(1, problem.steps + 1)), problem.steps, seed, 0),
+        Plan(problem.steps, rungs(problem.steps), problem.steps, seed, 0),
         StudyStarted(problem.name, {}, seed, {}, "", runner.clock()),
         [watching],
         clock=runner.clock,
