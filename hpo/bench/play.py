@@ -15,7 +15,7 @@ from hpo.objective import Objective
 from hpo.problems.base import METRIC, Problem, build, regret, trial_of
 from hpo.runners.base import Target
 from hpo.runners.replayed import ReplayedRunner
-from hpo.samplers.base import Recommends, Sampler
+from hpo.samplers.base import Sampler
 from hpo.store import Memory
 
 COSTLY = 0.01  # of regret, that a stopped trial would have been better than what is returned
@@ -75,9 +75,8 @@ class _Timed:
 class _Incumbents:
     """Listens for what the study would return, and what that is worth."""
 
-    def __init__(self, problem: Problem, history: History, sampler: Sampler, most: float) -> None:
+    def __init__(self, problem: Problem, history: History, most: float) -> None:
         self._problem, self._history, self._most = problem, history, most
-        self._adviser = sampler if isinstance(sampler, Recommends) else None
         self.spent: list[float] = []
         self.regrets: list[float] = []
         self.finals: dict[int, float] = {}  # trial -> regret at the full budget
@@ -88,7 +87,8 @@ class _Incumbents:
         if isinstance(event, TrialStarted):
             self.finals[event.spec.trial] = regret(self._problem, self._problem.final(event.spec.config))
         elif isinstance(event, (TrialReported, TrialFinished)):
-            number = incumbent(self._history, self._adviser)
+            best = self._history.best
+            number = None if best is None else best.spec.trial
             spent = self._history.spent / self._problem.steps
             if number is not None and number != self._number and spent <= self._most + 1e-9:
                 self._number = number
@@ -105,22 +105,13 @@ def rungs(steps: int) -> tuple[int, ...]:
     return tuple(step for step in range(1, steps + 1) if step == steps or level_of(step) > level_of(step - 1))
 
 
-def incumbent(history: History, adviser: Recommends | None) -> int | None:
-    """The trial a study would return now: what the sampler recommends, if it does, else the best."""
-    found = None if adviser is None else adviser.recommend()
-    if found is not None:
-        return found
-    best = history.best
-    return None if best is None else best.spec.trial
-
-
 def play(one: Contender, problem: Problem, seed: int, most: float, lanes: int = 1) -> Run:
     """A study of `most` full trainings; a further one may begin, so that what is left over is not lost."""
     objective = Objective(METRIC)
     sampler, pruner = one.build(problem.space, objective, seed)
     history = History(objective)
     runner = ReplayedRunner(Target(problem.name), lanes, trial_of(problem))
-    watching = _Incumbents(problem, history, sampler, most)
+    watching = _Incumbents(problem, history, most)
     timed = _Timed(sampler)
     search = Search(
         Memory(),

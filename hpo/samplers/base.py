@@ -6,7 +6,7 @@ the number of the trial, so what it proposes depends on what it was told and on 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 from hpo.errors import UsageError
 from hpo.events import Listener, Suggestion
@@ -27,15 +27,6 @@ class Sampler(Listener, Protocol):
 
     def ask(self, n: int) -> list[Suggestion]:
         """Up to n suggestions for the next trials, chosen jointly; fewer when the space is exhausted."""
-        ...
-
-
-@runtime_checkable
-class Recommends(Protocol):
-    """A sampler that forecasts how trials would end, and so knows a best one before any is complete."""
-
-    def recommend(self) -> int | None:
-        """The trial it expects to end best; None while it cannot tell."""
         ...
 
 
