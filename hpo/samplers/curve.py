@@ -70,10 +70,10 @@ class Curve:
         if isinstance(event, TrialStarted):
             number, config = event.spec.trial, event.spec.config
             self._next = max(self._next, number + 1)
-            # A journal may hold trials of a space that was edited since.
-            if _fits(self._space, config):
+            known = _known(self._space, config)
+            if known is not None:
                 self._places[number] = len(self._points)
-                self._points = np.concatenate([self._points, self._space.encode([config])])
+                self._points = np.concatenate([self._points, self._space.encode([known])])
         elif isinstance(event, TrialFinished):
             self._ended += 1
             if self._ended >= self._startup and self._ended >= self._learnt + _pause(self._ended):
@@ -142,9 +142,12 @@ class Curve:
         return found
 
 
-def _fits(space: Space, config: Config) -> bool:
+def _known(space: Space, config: Config) -> Config | None:
+    """What is searched of a config; None if it is of another space, as a journal's may be after an edit."""
     active = space.active(config)
-    return all(name in config and space.domains[name].contains(config[name]) for name in active)
+    if not all(name in config and space.domains[name].contains(config[name]) for name in active):
+        return None
+    return {name: config[name] for name in active}
 
 
 def _pause(ended: int) -> int:

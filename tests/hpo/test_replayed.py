@@ -3,6 +3,9 @@
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
+
+import pytest
 
 from hpo.events import TrialFinished, TrialReported
 from hpo.runners.base import Target
@@ -133,3 +136,27 @@ def test_a_loss_that_is_not_finite_is_divergence():
     one = runner(lambda spec: iter([{"val_loss": math.nan}]))
     one.start([spec(0)])
     assert heard(one)[-1].outcome == "diverged"
+
+
+def test_a_whole_study_runs_in_simulated_time(tmp_path):
+    """As a user has it: a function, the runner by its name, a journal; 200 steps take no time to speak of."""
+    from hpo.study import search_over
+    from tests.objectives_sample import SPACE
+
+    sample = Path(__file__).parents[1] / "objectives_sample.py"
+    outcome = search_over(
+        f"{sample}:curve",
+        root=tmp_path,
+        name="simulated",
+        space=SPACE,
+        trial={"steps": 20, "reports": 4},
+        runner={"name": "replayed", "lanes": 2},
+        limits={"trials": 20},
+        search={"sampler": "random", "pruner": "asha"},
+        tracking=False,
+    )
+    history = outcome.history
+    assert len(history.trials) == 20
+    assert history.count("completed") + history.count("stopped") == 20
+    # Two lanes, one second a step.
+    assert history.elapsed() == pytest.approx(history.spent / 2, abs=21)
