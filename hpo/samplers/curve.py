@@ -11,7 +11,7 @@ is drawn at random, so that a wrong model cannot keep the search in one place.
 """
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -38,8 +38,7 @@ _POOL_FOR = 8  # suggestions of one ask that share candidates
 _VAGUE = 0.5  # extra variance of a forecast as wide as all values; at most 2
 
 
-@dataclass(frozen=True)
-class _Result:
+class _Result(NamedTuple):
     trial: int
     value: float  # forecast or seen; infinite for what broke off
     spread: float
@@ -207,7 +206,6 @@ class _Model:
         self._posterior = posterior
         order = np.argsort([result.value for result in results], kind="stable")
         good = min(_MOST_GOOD, max(1, math.ceil(_GOOD_SHARE * len(results))))
-        self.leaders = rows[order[: max(good, _LEADERS)]]
         self.good = Density(features, rows[order[:good]], active[order[:good]])
         rest = np.sort(order[good:])[-_MOST_REST:]
         self._rest_points, self._rest_active = rows[rest], active[rest]
@@ -217,15 +215,16 @@ class _Model:
         """Candidates with their scores, while trials run at the (k, d) points taken."""
         features = self.features
         running = features.active(taken)
-        posterior = Posterior(self._kernel, self._columns, self._values, self._extra)
-        posterior.believe(features.columns(taken, running))
-        rest = Density(
-            features,
-            np.concatenate([self._rest_points, taken]),
-            np.concatenate([self._rest_active, running]),
-        )
-        found = np.concatenate([self.good.draw(rng, _DRAWN), rng.random((_UNIFORM, features.d))])
-        pool = _Pool(self, posterior, rest, features.snapped(found))
+        posterior = self._posterior.believing(features.columns(taken, running))
+        rest: Density | None = None
+        if self.count < _DENSITIES_UNTIL:
+            rest = Density(
+                features,
+                np.concatenate([self._rest_points, taken]),
+                np.concatenate([self._rest_active, running]),
+            )
+        drawn = np.concatenate([self.good.draw(rng, _DRAWN), rng.random((_UNIFORM, features.d))])
+        pool = _Pool(self, posterior, rest, features.snapped(drawn))
         for step in _STEPS:
             leaders = pool.points[np.argsort(-pool.scores(), kind="stable")[:_LEADERS]]
             base = np.repeat(leaders, _NEAR // _LEADERS, 0)
@@ -235,8 +234,7 @@ class _Model:
             # What a change of a choice makes active has to be drawn; the middle says "inactive".
             fresh = np.where(features.active(base), base, rng.random(base.shape))
             changed = np.where(rng.random(base.shape) < np.where(features.is_choice, 0.1, 0.4), moved, fresh)
-            more = features.snapped(np.clip(changed, 0.0, 1.0))
-            pool = _Pool(self, posterior, rest, np.concatenate([pool.points, more]))
+            pool.add(features.snapped(np.clip(changed, 0.0, 1.0)))
         return pool
 
     def odds(self, columns: np.ndarray) -> np.ndarray:
@@ -252,15 +250,25 @@ class _Model:
 class _Pool:
     """Candidates, of which one after another is taken."""
 
-    def __init__(self, model: _Model, posterior: Posterior, rest: Density, points: np.ndarray) -> None:
-        self.points, self._model = points, model
+    def __init__(self, model: _Model, posterior: Posterior, rest: Density | None, points: np.ndarray) -> None:
+        self._model, self._rest = model, rest
+        self.points = np.empty((0, model.features.d))
+        self._bonus = np.empty(0)
+        self._candidates = posterior.at()
+        self.add(points)
+
+    def add(self, points: np.ndarray) -> None:
+        """More candidates, before any is taken."""
+        model = self._model
         active = model.features.active(points)
         columns = model.features.columns(points, active)
-        self._candidates = posterior.at(columns)
-        self._bonus = model.odds(columns)
-        if model.count < _DENSITIES_UNTIL:
-            ratio = model.good.log(points, active) - rest.log(points, active)
-            self._bonus = self._bonus + _LEAD / model.count * ratio
+        bonus = model.odds(columns)
+        if self._rest is not None:
+            ratio = model.good.log(points, active) - self._rest.log(points, active)
+            bonus = bonus + _LEAD / model.count * ratio
+        self._candidates.add(columns)
+        self.points = np.concatenate([self.points, points])
+        self._bonus = np.concatenate([self._bonus, bonus])
 
     def scores(self) -> np.ndarray:
         """(m,) the higher the better."""
@@ -272,6 +280,5 @@ class _Pool:
         place = int(self.scores().argmax())
         self._candidates.take(place)
         # The same config twice would tell less than any other.
-        self._bonus = self._bonus.copy()
         self._bonus[np.abs(self.points - self.points[place]).max(1) < 1e-9] -= 10.0
         return self.points[place : place + 1]

@@ -6,6 +6,7 @@ with the analytic gradient (Rasmussen and Williams, "Gaussian Processes for Mach
 "Vanilla Bayesian Optimization Performs Great in High Dimensions", ICML 2024, arXiv:2402.02229).
 """
 
+import copy
 import math
 from dataclasses import dataclass
 from typing import Any, cast
@@ -138,10 +139,11 @@ class Posterior:
         """(m,) expected values at (m, D) columns."""
         return self._kernel.between(self._kernel.scaled(columns), self._known[: self._rows]) @ self._solved
 
-    def believe(self, columns: np.ndarray) -> None:
-        """Trials run there: what they will say is expected to be the mean, and no longer unknown."""
+    def believing(self, columns: np.ndarray) -> "Posterior":
+        """The same while trials run there: what they will say is expected to be the mean, and no news."""
+        found = copy.copy(self)
         if not len(columns):
-            return
+            return found
         scaled, known = self._kernel.scaled(columns), self._known
         across = _solve(self._factor, self._kernel.between(known, scaled))
         corner = self._kernel.between(scaled, scaled) - across.T @ across
@@ -151,30 +153,36 @@ class Posterior:
         factor[:size, :size] = self._factor
         factor[size:, :size] = across.T
         factor[size:, size:] = np.linalg.cholesky(corner)
-        self._factor, self._known = factor, np.concatenate([known, scaled])
+        found._factor, found._known = factor, np.concatenate([known, scaled])
+        return found
 
-    def at(self, columns: np.ndarray) -> "Candidates":
-        """What is expected at (m, D) columns."""
-        return Candidates(self._kernel, self._factor, self._known, self._solved, columns)
+    def at(self, *columns: np.ndarray) -> "Candidates":
+        """What is expected at (m, D) columns; without any, at none yet."""
+        found = Candidates(self._kernel, self._factor, self._known, self._solved)
+        for some in columns:
+            found.add(some)
+        return found
 
 
 class Candidates:
     """Means and variances at some places, while some of them are taken."""
 
-    def __init__(
-        self,
-        kernel: Kernel,
-        factor: np.ndarray,
-        known: np.ndarray,
-        solved: np.ndarray,
-        columns: np.ndarray,
-    ) -> None:
-        self._kernel = kernel
-        self._places = kernel.scaled(columns)  # (m, D)
-        across = kernel.between(known, self._places)  # (n, m)
-        self.means = solved @ across[: len(solved)]  # (m,)
-        self._explained = _solve(factor, across)  # (n, m)
-        self.variances = np.maximum(kernel.signal - np.square(self._explained).sum(0), 1e-10)  # (m,)
+    def __init__(self, kernel: Kernel, factor: np.ndarray, known: np.ndarray, solved: np.ndarray) -> None:
+        self._kernel, self._factor, self._known, self._solved = kernel, factor, known, solved
+        self._places = np.empty((0, known.shape[1]))  # (m, D)
+        self._explained = np.empty((len(known), 0))  # (n, m)
+        self.means = self.variances = np.empty(0)  # (m,)
+
+    def add(self, columns: np.ndarray) -> None:
+        """More places, before any is taken."""
+        places = self._kernel.scaled(columns)
+        across = self._kernel.between(self._known, places)
+        explained = _solve(self._factor, across)
+        variances = np.maximum(self._kernel.signal - np.square(explained).sum(0), 1e-10)
+        self._places = np.concatenate([self._places, places])
+        self._explained = np.concatenate([self._explained, explained], 1)
+        self.means = np.concatenate([self.means, self._solved @ across[: len(self._solved)]])
+        self.variances = np.concatenate([self.variances, variances])
 
     def take(self, place: int) -> None:
         """A trial will run there: believe in its mean, and know more of what is near."""
