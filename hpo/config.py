@@ -117,7 +117,7 @@ class StudyConfig:
         given, name = self.table["runner"]["workers"], self.table["runner"]["name"]
         if given != "auto":
             return int(given)
-        if name in ("lanes", "inline") or (self.kind == "function" and name == "auto"):
+        if name in ("lanes", "inline", "replayed") or (self.kind == "function" and name == "auto"):
             return 1
         device, present = self.table["runner"]["device"], placing.cuda_devices()
         if device not in ("", "cuda", "cpu") or (device == "cuda" and not present):
@@ -346,9 +346,9 @@ def build(
             raise UsageError(f"{where} [search]: {unknown(what, search[what], known)}")
     if runner["name"] not in ("auto", *RUNNERS):
         raise UsageError(f"{where} [runner]: {unknown('runner', runner['name'], ['auto', *RUNNERS])}")
-    if runner["name"] == "inline" and kind == "task":
+    if runner["name"] in ("inline", "replayed") and kind == "task":
         raise UsageError(
-            f"{where} [runner] name = 'inline' runs functions; a task needs 'lanes' or 'processes'"
+            f"{where} [runner] name = {runner['name']!r} runs functions; a task needs 'lanes' or 'processes'"
         )
     if runner["name"] == "lanes" and kind == "function":
         raise UsageError(

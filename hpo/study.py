@@ -251,6 +251,7 @@ def search(
             notices=notices,
             data=data,
             compared=int(config.table["report"]["compared"]) * any(one.role == "target" for one in data),
+            clock=getattr(runner, "clock", time.time),  # a replayed study has a time of its own
         )
         interrupted = stopped = False
         with _drained_by_ctrl_c(loop, note):

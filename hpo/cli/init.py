@@ -32,8 +32,8 @@ steps = 300                           # budget of one trial, in optimizer steps
 reports = 10                          # how often it is evaluated on the way
 
 [search]
-sampler = "tpe"                       # random, sobol, grid, tpe, gp, cmaes, nsga2
-pruner = "asha"                       # never, median, asha
+sampler = "tpe"                       # random, sobol, grid, curve, tpe, gp, cmaes, nsga2
+pruner = "asha"                       # never, median, asha, trust
 seed = 0
 
 [limits]                              # the first one reached ends the study

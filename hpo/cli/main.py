@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import typer
 
-from hpo.cli import export, extend, init, look, schedule, search, system, train
+from hpo.cli import bench, export, extend, init, look, schedule, search, system, train
 from hpo.errors import HpoError, RunnerError
 
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 3
@@ -73,6 +73,7 @@ for _name, _command in {
     "best": look.best,
     "report": look.report,
     "export": export.export,
+    "bench": bench.bench,
     "init": init.init,
     "doctor": system.doctor,
     "ui": system.ui,

@@ -48,8 +48,10 @@ def search(
     trials: Trials = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Budget of one trial, in optimizer steps.")] = None,
     seconds: Seconds = None,
-    sampler: Annotated[str | None, typer.Option(help="random, sobol, grid, tpe, gp, cmaes, nsga2.")] = None,
-    pruner: Annotated[str | None, typer.Option(help="never, median, asha.")] = None,
+    sampler: Annotated[
+        str | None, typer.Option(help="random, sobol, grid, curve, tpe, gp, cmaes, nsga2.")
+    ] = None,
+    pruner: Annotated[str | None, typer.Option(help="never, median, asha, trust.")] = None,
     lanes: Lanes = None,
     workers: Workers = None,
     device: Device = None,

@@ -41,6 +41,12 @@ class Entry:
     options: Mapping[str, Option] = field(default_factory=dict[str, Option])
 
 
+def _trust(objective: Objective, options: Options) -> Pruner:
+    from hpo.pruners.trust import Trust
+
+    return Trust(objective, **options)
+
+
 PRUNERS: dict[str, Entry] = {
     "never": Entry(lambda objective, options: Never()),
     "median": Entry(
@@ -53,6 +59,14 @@ PRUNERS: dict[str, Entry] = {
         # opposite of the end (correlation -0.41), because short runs flatter large rates that have not
         # annealed.
         {"eta": Option(3, low=2), "rungs": Option(1, low=1)},
+    ),
+    "trust": Entry(
+        _trust,
+        {
+            "calibration": Option(5, low=2),
+            "chance": Option(0.05, low=0, high=0.5),
+            "audits": Option(0.05, low=0, high=1),
+        },
     ),
 }
 

@@ -5,6 +5,7 @@ out_of_memory. Reports of a trial arrive in order. A worker that dies is a faile
 hang. Same specs on any runner give the same reports, within the tolerance table.
 """
 
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
@@ -145,11 +146,18 @@ def _processes(target: Target, lanes: int | None, workers: int) -> Runner:
     return ProcessesRunner(target, lanes, workers)
 
 
+def _replayed(target: Target, lanes: int | None, workers: int) -> Runner:
+    from hpo.runners.replayed import ReplayedRunner
+
+    return ReplayedRunner(target, (lanes or 1) * workers, began=time.time())
+
+
 # name in a study file -> runner of a target with so many lanes (None: measured) in each of so many workers
 RUNNERS: dict[str, Callable[[Target, int | None, int], Runner]] = {
     "inline": _inline,
     "lanes": _lanes,
     "processes": _processes,
+    "replayed": _replayed,
 }
 
 

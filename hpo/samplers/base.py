@@ -51,6 +51,12 @@ def _optuna(name: str) -> Build:
     return build
 
 
+def _curve(space: Space, objective: Objective, seed: int, options: Options) -> Sampler:
+    from hpo.samplers.curve import Curve
+
+    return Curve(space, objective, seed, **options)
+
+
 _STARTUP = Option(10, low=0)  # trials with a value before the model is used
 
 SAMPLERS: dict[str, Entry] = {
@@ -60,6 +66,7 @@ SAMPLERS: dict[str, Entry] = {
         lambda space, objective, seed, options: Grid(space, seed, options["points"], options["shuffle"]),
         {"points": Option(5, low=1), "shuffle": Option(True)},
     ),
+    "curve": Entry(_curve, {"startup_trials": _STARTUP}),
     "tpe": Entry(
         _optuna("tpe"),
         {

@@ -41,6 +41,7 @@ ALSO: dict[str, set[str]] = {
     "hpo/samplers/optuna.py": {"optuna"},
     "hpo/importance.py": {"optuna"},
     "trials/tasks/printed.py": {"matplotlib", "PIL"},  # fonts, and what draws them
+    "hpo/problems/lcbench.py": {"onnxruntime"},  # the surrogate's model
     "hpo/cli/system.py": {"torch"},  # `hpo doctor` looks for devices
 }
 
@@ -58,7 +59,7 @@ ONLY: dict[str, set[str]] = {
 INSIDE_FUNCTIONS: dict[str, set[str]] = {
     "schedules": {"scipy", "sklearn"},
     "trials": {"sklearn", "transformers", "safetensors", "triton", "matplotlib", "PIL"},
-    "hpo": {"scipy", "tomli_w", "rich", "mlflow", "torch", "optuna"},
+    "hpo": {"scipy", "tomli_w", "rich", "mlflow", "torch", "optuna", "onnxruntime"},
     "dashboards": set(),
 }
 # Files that are themselves imported only where they are needed.
@@ -129,7 +130,7 @@ def test_a_file_with_a_heavy_library_is_not_imported_at_the_top_of_another(modul
                 assert inside, f"{file} imports {name} at its top"
 
 
-BY_NAME = ("hpo/study.py", "hpo/cli/show_schedule.py")  # the report; the page of a schedule
+BY_NAME = ("hpo/study.py", "hpo/cli/show_schedule.py", "hpo/cli/bench.py")  # report, schedule, comparison
 
 
 def test_the_dashboards_are_loaded_by_name_only() -> None:

@@ -127,6 +127,7 @@ TABLES = {
     "TUNER_FAMILIES": ("schedules.tuner_spec", "test_tuners.py"),
     "SAMPLERS": ("hpo.samplers.base", "test_samplers.py"),
     "PRUNERS": ("hpo.pruners.base", "test_pruners.py"),
+    "PROBLEMS": ("hpo.problems.base", "test_problems.py"),
     "RUNNERS": ("hpo.runners.base", "test_runners.py"),
     "FAMILIES": ("trials.data.families.table", "test_families.py"),
 }

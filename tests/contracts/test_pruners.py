@@ -16,7 +16,7 @@ from tests.hpo_strategies import BUDGET, Play, actions
 from trials.seeding import stream
 from trials.spec import Report, TrialSpec
 
-OPTIONS = {"median": {"startup_trials": 1}, "asha": {"eta": 2}}
+OPTIONS = {"median": {"startup_trials": 1}, "asha": {"eta": 2}, "trust": {"calibration": 2, "chance": 0.4}}
 SPACE = Space({"lr": Float(0, 1)})
 
 law = settings(max_examples=60, derandomize=True, deadline=None)

@@ -32,6 +32,7 @@ VARIANTS = {
     "lanes": ("lanes", "lanes"),
     "processes of lanes": ("processes", "lanes"),
     "processes of functions": ("processes", "inline"),
+    "replayed": ("replayed", "inline"),
 }
 LANES, WORKERS = 2, 2
 GOOD = {"lr": 0.05, "batch_size": 8, "weight_decay": 0.0}
@@ -272,6 +273,10 @@ def test_the_rows_of_completed_trials_are_saved_and_can_be_tested(shared, varian
     kind = VARIANTS[variant][1]
     one = spec(GOOD, 70, budget=30)
     reports, ends = run(shared, [one])
+    if variant == "replayed":
+        assert ends[70].row  # where on its curve it is
+        assert shared.test(one, ends[70].row) == {}
+        return
     if kind == "inline":
         assert ends[70].row == ""
         assert shared.test(one, "") == {}
@@ -626,7 +631,7 @@ def test_stopping_closes_the_generator_so_that_its_finally_runs(objectives):
     runner.stop([77])
     assert [event.outcome for event in runner.poll(0)] == ["stopped"]
     assert isinstance(first, TrialReported)
-    assert sys.modules[runner._function.__module__].closed[-1] == 77
+    assert sys.modules[runner._function._loaded.__module__].closed[-1] == 77
 
 
 def test_inline_trials_take_turns(objectives):

@@ -21,10 +21,11 @@ from trials.spec import Config
 OPTIONS = {
     "tpe": {"startup_trials": 2},
     "gp": {"startup_trials": 2},
+    "curve": {"startup_trials": 2},
     "nsga2": {"population_size": 3},
     "cmaes": {"population_size": 4},
 }
-EXAMPLES = {"gp": 1, "random": 30}
+EXAMPLES = {"gp": 1, "curve": 6, "random": 30}
 IGNORE_RESULTS = ("random", "sobol", "grid")
 
 Case = tuple[Space, int, list[tuple[str, float]]]

@@ -1,0 +1,1 @@
+"""Tuners compared on problems whose curves are known: who finds how much for how many steps."""

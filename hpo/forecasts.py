@@ -1,0 +1,239 @@
+"""How trials would end: forecasts of the final value from what was reported on the way, with an error.
+
+A trial is known by the values it had at levels: places along the budget, each a third to a half further
+than the last. What a value at a level means for the end is learnt from the ended trials that went beyond it,
+by a local linear regression, from the highest level down, so that a forecast can rest on forecasts.
+
+A trial with a parent goes on on the parent's curve. Told the same events, a fresh one forecasts the same.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from hpo.events import Event, TrialFinished, TrialReported, TrialStarted
+from hpo.objective import Objective
+
+_REACH = 0.25  # width of the regression's weights, in quantiles of the value at the level
+_FLOOR = 0.02  # weight of what is far away
+_RIDGE = 0.1  # draws the slope towards 1
+_STEEPEST = 1.5
+_MOST_PAIRS = 120  # that a regression looks at, the newest
+_UNTAUGHT = 0.7  # spread, in standard deviations of the values at the level, where no trial went beyond
+
+
+def level_of(step: int) -> int:
+    """The number of the highest level at or below a step: levels are at 1, 2, 3, 4, 6, 8, 12, 16, 24 …
+
+    >>> [level_of(step) for step in (0, 1, 2, 3, 5, 6, 50)]
+    [-1, 0, 1, 2, 3, 4, 10]
+    """
+    if step < 1:
+        return -1
+    power = step.bit_length() - 1
+    return max(0, 2 * power - 1 + (step >= 3 * 2 ** max(0, power - 1) and power > 0))
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """Of the final value, minimised."""
+
+    mean: float
+    spread: float  # standard deviation; 0 for what was seen
+
+
+@dataclass(slots=True)
+class Course:
+    """What is known of one trial."""
+
+    whole: int  # steps it will have had at the end of its budget, its parents' among them
+    base: int  # of which its parents'
+    levels: dict[int, float] = field(default_factory=dict[int, float])  # level -> first value there
+    last: float = math.inf
+    state: str = "running"
+    goes_on: bool = False  # another trial took up its row
+
+
+class Forecasts:
+    """A listener that knows of every trial how it will probably end."""
+
+    def __init__(self, objective: Objective) -> None:
+        self._objective = objective
+        self.courses: dict[int, Course] = {}
+        self._rows: dict[str, int] = {}
+        self._whole = 0  # steps of the longest trials: what is forecast is the value there
+        self._known: dict[int, Forecast] = {}  # of ended trials
+        self._asked: dict[int, Forecast] = {}  # of running ones, since the last event
+        self._ended = self._renewed = 0
+
+    def tell(self, event: Event) -> None:
+        """Take in one event."""
+        self._asked.clear()
+        match event:
+            case TrialStarted(spec):
+                course = Course(spec.budget, 0)
+                parent = self._rows.get(spec.parent or "")
+                if parent is not None:
+                    before = self.courses[parent]
+                    before.goes_on = True
+                    base = before.base + (before.whole - before.base if before.state == "completed" else 0)
+                    course = Course(base + spec.budget, base, dict(before.levels), before.last)
+                self.courses[spec.trial] = course
+                if course.whole > self._whole:
+                    self._whole = course.whole
+                    self._renew()  # what was the end is one no more
+            case TrialReported(report):
+                if self._objective.metric in report.metrics:
+                    self._report(report.trial, report.spent, self._objective.value(report.metrics))
+            case TrialFinished():
+                course = self.courses[event.trial]
+                course.state = event.outcome
+                if event.row:
+                    self._rows[event.row] = event.trial
+                self._ended += 1
+                if self._is_final(course):
+                    self._known[event.trial] = Forecast(course.last, 0.0)
+                elif event.outcome in ("completed", "stopped"):
+                    self._known.pop(event.trial, None)
+                # All at every one at first, then whenever there are a twentieth more.
+                if self._ended >= self._renewed + max(1, self._ended // 20):
+                    self._renewed = self._ended
+                    self._renew()
+                elif course.levels and event.trial not in self._known and not _is_broken(course):
+                    self._known[event.trial] = self._now(course)
+            case _:
+                pass
+
+    def _report(self, trial: int, spent: int, value: float) -> None:
+        course = self.courses[trial]
+        course.last = value
+        level = level_of(course.base + spent)
+        if level not in course.levels and math.isfinite(value):
+            course.levels[level] = value
+
+    def _is_final(self, course: Course) -> bool:
+        return course.state == "completed" and course.whole >= self._whole and math.isfinite(course.last)
+
+    def of(self, trial: int) -> Forecast | None:
+        """How the trial ends, or will; None where nothing is known, or it broke off."""
+        course = self.courses[trial]
+        if course.state != "running" or not course.levels:
+            return self._known.get(trial)
+        if trial not in self._asked:
+            self._asked[trial] = self._now(course)
+        return self._asked[trial]
+
+    def best(self) -> float:
+        """The lowest final value that was seen; minus infinity without any."""
+        found = [forecast.mean for forecast in self._known.values() if forecast.spread == 0.0]
+        return min(found, default=-math.inf)
+
+    def beyond(self, level: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """((n,) values at the level, (n,) final values, (n,) their spreads) of ended ones that went on."""
+        found: list[tuple[float, float, float]] = []
+        for trial in reversed(self.courses):
+            course = self.courses[trial]
+            ended = self._known.get(trial)
+            if course.goes_on or ended is None or level not in course.levels:
+                continue
+            if ended.spread == 0.0 or max(course.levels) > level:
+                found.append((course.levels[level], ended.mean, ended.spread))
+                if len(found) == _MOST_PAIRS:
+                    break
+        values, finals, spreads = np.array(found, float).reshape(-1, 3).T
+        return values, finals, spreads
+
+    def at(self, level: int) -> np.ndarray:
+        """(n,) values of all trials that reached the level."""
+        return np.array(
+            [c.levels[level] for c in self.courses.values() if level in c.levels and not c.goes_on]
+        )
+
+    def _now(self, course: Course) -> Forecast:
+        """A forecast for this trial alone, by those there are."""
+        level = max(course.levels)
+        return regress(np.array([course.levels[level]]), *self.beyond(level), self.at(level))[0]
+
+    def _renew(self) -> None:
+        """Every forecast anew, from the highest level down."""
+        open_at: dict[int, list[int]] = {}
+        for trial, course in self.courses.items():
+            self._known.pop(trial, None)
+            if course.state == "running" or course.goes_on or _is_broken(course):
+                continue
+            if self._is_final(course):
+                self._known[trial] = Forecast(course.last, 0.0)
+            elif course.levels:
+                open_at.setdefault(max(course.levels), []).append(trial)
+        for level in sorted(open_at, reverse=True):
+            trials = open_at[level]
+            values = np.array([self.courses[trial].levels[level] for trial in trials])
+            found = regress(values, *self.beyond(level), self.at(level))
+            self._known.update(zip(trials, found, strict=True))
+
+
+def _is_broken(course: Course) -> bool:
+    return course.state in ("diverged", "failed", "out_of_memory")
+
+
+def regress(
+    values: np.ndarray,  # (m,) at the level, of those to forecast
+    at_level: np.ndarray,  # (n,) at the level, of those that went beyond
+    finals: np.ndarray,  # (n,) of the same
+    spreads: np.ndarray,  # (n,) of these finals
+    all_at_level: np.ndarray,
+) -> list[Forecast]:
+    """Forecasts from pairs: the nearer in rank at the level, the more a pair counts."""
+    usual = _usual(all_at_level)
+    if len(finals) < 2:
+        drop = float(np.mean(at_level - finals)) if len(finals) else 0.0
+        spread = _UNTAUGHT * usual if usual > 0 else 1.0
+        return [Forecast(float(value) - drop, spread) for value in values]
+    # Losses that exploded would be all that a regression sees.
+    highest = _cut(all_at_level)
+    x, queries = np.minimum(at_level, highest), np.minimum(values, highest)
+    y = np.minimum(finals, _cut(finals))
+    order = np.sort(all_at_level)
+
+    def rank(found: np.ndarray) -> np.ndarray:
+        return np.searchsorted(order, found) / max(1, len(order))
+
+    apart = (rank(queries)[:, None] - rank(x)) / _REACH
+    weights = np.exp(-0.5 * np.square(apart)) + _FLOOR  # (m, n)
+    weights /= weights.sum(1, keepdims=True)
+    center_x, center_y = weights @ x, weights @ y
+    dx, dy = x - center_x[:, None], y - center_y[:, None]
+    scale = _RIDGE * max(float(np.var(x)), 1e-12)
+    slope = ((weights * dx * dy).sum(1) + scale) / ((weights * dx * dx).sum(1) + scale)
+    slope = np.clip(slope, 0.0, _STEEPEST)
+    means = center_y + slope * (queries - center_x)
+    residual = dy - slope[:, None] * dx
+    variance = (weights * (np.square(residual) + np.square(spreads))).sum(1)
+    count = 1 / np.square(weights).sum(1)  # effective
+    widths = np.sqrt(variance) * (count + 1) / np.maximum(count - 0.5, 0.5)
+    widths = np.maximum(widths, 1e-9 + 1e-3 * usual)
+    return [Forecast(float(mean), float(width)) for mean, width in zip(means, widths, strict=True)]
+
+
+def _cut(values: np.ndarray) -> float:
+    """Three times as far above the median as the best is below it."""
+    median = float(np.median(values))
+    below = median - float(values.min())
+    return median + 3 * below if below > 0 else math.inf
+
+
+def _usual(values: np.ndarray) -> float:
+    """A standard deviation that a few huge values do not change."""
+    return float(np.std(np.minimum(values, _cut(values)))) if len(values) > 1 else 0.0
+
+
+def probability_below(forecast: Forecast, value: float) -> float:
+    """That the trial ends below this value.
+
+    >>> probability_below(Forecast(1.0, 0.5), 1.0)
+    0.5
+    """
+    if forecast.spread <= 0:
+        return float(forecast.mean < value)
+    return 0.5 * math.erfc((forecast.mean - value) / (forecast.spread * math.sqrt(2)))

@@ -1,0 +1,1 @@
+"""What tuners are compared on: curves known beforehand, synthetic ones and recorded ones."""

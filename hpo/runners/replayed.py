@@ -1,0 +1,215 @@
+"""Recorded or synthetic curves in simulated time: a whole study in milliseconds.
+
+Every lane trains side by side with the others by a clock of its own making: a report comes when its seconds
+have passed since its trial began, the earliest of all lanes first, one at a time, so that the search answers
+it before the next. Nothing waits. The function is the objective of `functions.py`; a value that does not say
+its seconds took one second a step.
+
+A row that a trial leaves is its name and nothing else: it says which curve it is on, and how far. A trial
+with such a `parent` goes on from there.
+"""
+
+import heapq
+import json
+import re
+import traceback
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+from hpo.events import Outcome, TrialFinished, TrialReported
+from hpo.runners.base import Heard, Target
+from hpo.runners.functions import RAISED, Function, as_report, broken, undefined
+from trials.seeding import key
+from trials.spec import Config, Report, TrialSpec
+
+_ROW = re.compile(r"replayed/trial-(\d+)-spent-(\d+)-seed-(\d+)-config-([0-9a-f]+)")
+
+
+@dataclass(slots=True)
+class _Course:
+    """A trial on its curve."""
+
+    spec: TrialSpec
+    whole: TrialSpec  # the same from the curve's beginning
+    values: Iterator[Any]
+    base: int  # spent steps of the curve that it goes on from
+    began: float
+    skipped_seconds: float = 0.0  # up to the base
+    last: Report | None = None  # the function's, on the whole curve; drawn ahead of the clock
+    coming: Report | None = None  # the next, of this trial
+    said: int = 0  # spent steps that were reported, of this trial
+
+
+class ReplayedRunner:
+    """So many lanes in simulated time."""
+
+    def __init__(
+        self,
+        target: Target,
+        lanes: int | None = None,
+        function: Callable[[TrialSpec], Any] | None = None,
+        began: float = 0.0,
+    ) -> None:
+        self.target, self.lanes = target, lanes or 1
+        self._function = Function(target, function)
+        self._now = began
+        self._running: dict[int, _Course] = {}
+        self._queue: list[tuple[float, int]] = []  # (time of its coming report, trial)
+        self._silent: list[int] = []  # trials whose next report is not known yet
+        self._ended: list[TrialFinished] = []
+        self._busy_seconds = self._all_seconds = 0.0
+
+    def clock(self) -> float:
+        """Simulated time, in seconds."""
+        return self._now
+
+    def check(self, configs: Sequence[Config]) -> tuple[str, ...]:
+        """Only that the objective can be loaded and called with one argument."""
+        self._function.check()
+        return ()
+
+    def free(self) -> int:
+        """Lanes without a trial."""
+        return self.lanes - len(self._running)
+
+    def busy(self) -> tuple[int, int]:
+        """(training, all)."""
+        return len(self._running), self.lanes
+
+    def busy_seconds(self) -> tuple[float, float]:
+        """(with a trial, all), in simulated time; see `Runner.busy_seconds`."""
+        return self._busy_seconds, self._all_seconds
+
+    def start(self, specs: Sequence[TrialSpec]) -> None:
+        """Begin them now; nothing of them runs before `poll`."""
+        for spec in specs:
+            whole, base = spec, 0
+            if spec.parent is not None:
+                try:
+                    whole, base = _from_row(spec)
+                except ValueError as error:
+                    self._ended.append(TrialFinished(spec.trial, "failed", self._now, str(error)))
+                    continue
+            course = _Course(spec, whole, self._function.values(whole), base, self._now)
+            self._running[spec.trial] = course
+            self._silent.append(spec.trial)
+
+    def stop(self, trials: Collection[int]) -> None:
+        """Close the generators; their `finally` runs."""
+        for trial in trials:
+            if trial in self._running:
+                self._cut(trial, "stopped")
+
+    def _cut(self, trial: int, outcome: Outcome, error: str = "") -> None:
+        """Close the generator; if its `finally` raises, the trial has failed."""
+        course = self._running[trial]
+        try:
+            cast(Generator[Any], course.values).close()
+        except RAISED as raised:
+            self._finish(trial, broken(raised), traceback.format_exc())
+        else:
+            self._finish(trial, outcome, error)
+
+    def _finish(self, trial: int, outcome: Outcome, error: str = "") -> None:
+        course = self._running.pop(trial)
+        self._silent = [other for other in self._silent if other != trial]
+        row = ""
+        if self.target.save and outcome in ("completed", "stopped"):
+            row = _row(course.whole, course.base + course.said)
+        self._ended.append(TrialFinished(trial, outcome, self._now, error, row))
+
+    def poll(self, timeout: float) -> list[Heard]:
+        """The next report of all lanes, the clock set to it; ends that are known come first."""
+        del timeout  # nothing is waited for
+        for trial in list(self._silent):
+            self._draw(trial)
+        if self._ended:
+            return self._drain()
+        while self._queue:
+            time, trial = heapq.heappop(self._queue)
+            course = self._running.get(trial)
+            if course is not None and course.coming is not None:
+                return self._deliver(trial, course, course.coming, time)
+        return []
+
+    def _deliver(self, trial: int, course: _Course, report: Report, time: float) -> list[Heard]:
+        passed = max(0.0, time - self._now)
+        self._busy_seconds += passed * len(self._running)
+        self._all_seconds += passed * self.lanes
+        self._now += passed
+        course.coming, course.said = None, report.spent
+        self._silent.append(trial)
+        events: list[Heard] = [TrialReported(report, self._now)]
+        bad = undefined(report, self.target.metric)
+        if bad:
+            self._cut(trial, "diverged", bad)
+        elif report.spent == course.spec.budget:
+            self._cut(trial, "completed")
+        return [*events, *self._drain()]
+
+    def _draw(self, trial: int) -> None:
+        """Let the function say its next report, and queue it; or end the trial."""
+        course = self._running[trial]
+        try:
+            while True:
+                value = next(course.values)
+                report = as_report(course.whole, value, course.last, self.target.metric, -1.0)
+                if report.seconds < 0:
+                    report = replace(report, seconds=float(report.spent))
+                course.last = report
+                if report.spent > course.base:
+                    break
+                course.skipped_seconds = report.seconds
+        except StopIteration:
+            if course.last is None or course.last.spent <= course.base:
+                self._finish(trial, "failed", "the objective ended without a report")
+            else:
+                self._finish(trial, "completed")
+        except RAISED as raised:
+            self._finish(trial, broken(raised), traceback.format_exc())
+        else:
+            seconds = report.seconds - course.skipped_seconds
+            spent = report.spent - course.base
+            course.coming = Report(trial, report.step, spent, seconds, report.metrics)
+            self._silent.remove(trial)
+            heapq.heappush(self._queue, (course.began + seconds, trial))
+
+    def _drain(self) -> list[Heard]:
+        ended, self._ended = self._ended, []
+        return list(ended)
+
+    def test(self, spec: TrialSpec, row: str) -> Mapping[str, float]:
+        """Nothing: a curve has no test split."""
+        return {}
+
+    def close(self) -> None:
+        """Close every generator."""
+        self.stop(list(self._running))
+        self._ended.clear()
+
+
+def _digest(seed: int, config: Config) -> str:
+    return f"{key(seed, json.dumps(dict(config), sort_keys=True)):x}"
+
+
+def _row(whole: TrialSpec, spent: int) -> str:
+    digest = _digest(whole.seed, whole.config)
+    return f"replayed/trial-{whole.trial}-spent-{spent}-seed-{whole.seed}-config-{digest}" if spent else ""
+
+
+def _from_row(spec: TrialSpec) -> tuple[TrialSpec, int]:
+    """(the trial from its curve's beginning, the spent steps it goes on from).
+
+    Raises:
+        ValueError: the parent is no row of this runner's, or one of another config.
+    """
+    found = _ROW.fullmatch(spec.parent or "")
+    if found is None:
+        raise ValueError(f"parent={spec.parent!r} is no row of a replayed trial")
+    base, seed = int(found[2]), int(found[3])
+    if _digest(seed, spec.config) != found[4]:
+        raise ValueError(f"parent={spec.parent!r} is a row of another config: a recorded curve has one")
+    rungs = tuple(base + rung for rung in spec.rungs)
+    whole = replace(spec, seed=seed, budget=base + spec.budget, rungs=(base, *rungs), parent=None)
+    return whole, base

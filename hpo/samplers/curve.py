@@ -1,0 +1,284 @@
+"""A model over (config, budget) that every report of every trial teaches what a config ends at.
+
+Trials that run, were stopped or paused count with the forecast of their end (`hpo.forecasts`), the less the
+wider it is; those that diverged, failed or found no memory count as worst, and lower the odds of what is
+near.
+A Gaussian process on the normal scores of the ranks proposes together with a pair of Parzen densities: the
+pair leads while little is known, the process later.
+
+Every suggestion of an `ask` takes those before it and all running trials for granted. A small share of trials
+is drawn at random, so that a wrong model cannot keep the search in one place.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from hpo.events import Event, Suggestion, TrialFinished, TrialStarted
+from hpo.forecasts import Forecasts
+from hpo.objective import Objective
+from hpo.samplers.features import Features
+from hpo.samplers.gaussian import Kernel, Posterior, default, learn, log_improvement
+from hpo.samplers.parzen import Density
+from hpo.space import Space
+from trials.seeding import stream
+from trials.spec import Config
+
+_ROWS = 120  # that the process is told: the best and the newest
+_RANDOM_SHARE = 0.03
+_GOOD_SHARE, _MOST_GOOD = 0.1, 25
+_MOST_REST = 60
+_LEAD = 10.0  # results for which the densities count as much as the process
+_DENSITIES_UNTIL = 200  # results
+_DRAWN, _UNIFORM, _NEAR = 100, 100, 100  # candidates: of the good density, anywhere, around the leaders
+_LEADERS = 5
+_STEPS = (0.05, 0.02)  # of the two rounds around them
+_POOL_FOR = 8  # suggestions of one ask that share candidates
+_VAGUE = 0.5  # extra variance of a forecast as wide as all values; at most 2
+
+
+class _Result(NamedTuple):
+    trial: int
+    value: float  # forecast or seen; infinite for what broke off
+    spread: float
+    broke: bool
+
+
+class Curve:
+    """Random for `startup_trials` results, then by the model."""
+
+    def __init__(self, space: Space, objective: Objective, seed: int, startup_trials: int = 10) -> None:
+        self._space, self._seed, self._startup = space, seed, startup_trials
+        self._features = Features(space)
+        self._forecasts = Forecasts(objective)
+        self._configs: dict[int, Config] = {}
+        self._points = np.empty((0, self._features.d))  # of trials in order of their start
+        self._places: dict[int, int] = {}  # trial -> its row
+        self._next = 0
+        self._ended = self._learnt = 0
+        self._kernel: Kernel = default(self._features.owners, self._features.d)
+        self._cache: list[Suggestion] = []  # of the last ask; what was told since empties it
+
+    # -- telling ------------------------------------------------------------------------------------------
+
+    def tell(self, event: Event) -> None:
+        """Take in one event."""
+        self._cache.clear()
+        self._forecasts.tell(event)
+        if isinstance(event, TrialStarted):
+            number, config = event.spec.trial, event.spec.config
+            self._next = max(self._next, number + 1)
+            known = _known(self._space, config)
+            if known is not None:
+                self._places[number] = len(self._points)
+                self._points = np.concatenate([self._points, self._space.encode([known])])
+        elif isinstance(event, TrialFinished):
+            self._ended += 1
+            if self._ended >= self._startup and self._ended >= self._learnt + _pause(self._ended):
+                self._learnt = self._ended
+                self._learn()
+
+    def _learn(self) -> None:
+        results = self._results()
+        if sum(not result.broke for result in results) < 2 or not self._features.d:
+            return
+        chosen = _chosen(results)
+        values, extra = _scores(results)
+        points = self._points[[self._places[result.trial] for result in results]][chosen]
+        columns = self._features.columns(points, self._features.active(points))
+        most = 20 if len(results) <= 100 else 6
+        self._kernel = learn(columns, values[chosen], extra[chosen], self._kernel, most)
+
+    def _results(self) -> list[_Result]:
+        """Of every trial of which something is known, in the order of their numbers."""
+        found: list[_Result] = []
+        for trial, course in self._forecasts.courses.items():
+            if trial not in self._places or course.goes_on:
+                continue
+            if course.state in ("diverged", "failed", "out_of_memory"):
+                found.append(_Result(trial, math.inf, 0.0, True))
+                continue
+            forecast = self._forecasts.of(trial)
+            if forecast is not None:
+                found.append(_Result(trial, forecast.mean, forecast.spread, False))
+        return found
+
+    # -- asking -------------------------------------------------------------------------------------------
+
+    def ask(self, n: int) -> list[Suggestion]:
+        """The next n suggestions, each taking those before it for granted."""
+        if len(self._cache) < n:
+            self._cache[:] = self._proposed(n)
+        return self._cache[:n]
+
+    def _proposed(self, n: int) -> list[Suggestion]:
+        results = self._results()
+        numbers = range(self._next, self._next + n)
+        rngs = {number: stream(self._seed, "sampler", number) for number in numbers}
+        known = sum(not result.broke for result in results)
+        if known < 2 or len(results) < self._startup or not self._features.d:
+            return [Suggestion(self._space.sample(rngs[number])) for number in numbers]
+        model = _Model(self._features, self._kernel, results, self._points, self._places)
+        running = [
+            place
+            for trial, place in self._places.items()
+            if self._forecasts.courses[trial].state == "running" and self._forecasts.of(trial) is None
+        ]
+        taken = self._points[running]
+        found: list[Suggestion] = []
+        pool: _Pool | None = None
+        for index, number in enumerate(numbers):
+            rng = rngs[number]
+            if rng.random() < _RANDOM_SHARE:
+                point = self._features.snapped(rng.random((1, self._features.d)))
+            else:
+                if pool is None or index % _POOL_FOR == 0:
+                    pool = model.pool(rng, taken)
+                point = pool.take()
+            taken = np.concatenate([taken, point])
+            found.append(Suggestion(self._space.decode(point[0])))
+        return found
+
+
+def _known(space: Space, config: Config) -> Config | None:
+    """What is searched of a config; None if it is of another space, as a journal's may be after an edit."""
+    active = space.active(config)
+    if not all(name in config and space.domains[name].contains(config[name]) for name in active):
+        return None
+    return {name: config[name] for name in active}
+
+
+def _pause(ended: int) -> int:
+    """Ended trials from one learning to the next: more as they become the smaller share."""
+    return 1 if ended <= 30 else max(2, ended // 10)
+
+
+def _chosen(results: list[_Result]) -> np.ndarray:
+    """Rows of the best and the newest, in order."""
+    if len(results) <= _ROWS:
+        return np.arange(len(results))
+    half = _ROWS // 2
+    best = np.argsort([result.value for result in results], kind="stable")[:half]
+    rest = np.setdiff1d(np.arange(len(results)), best)
+    return np.sort(np.concatenate([best, rest[-half:]]))
+
+
+def _scores(results: list[_Result]) -> tuple[np.ndarray, np.ndarray]:
+    """((n,) normal scores of the ranks, lower is better; (n,) variance beside that of all)."""
+    from scipy.special import ndtri  # pyright: ignore[reportMissingTypeStubs]
+
+    values = np.array([result.value for result in results])
+    order = np.sort(values)
+    # Equal values have the middle of their ranks.
+    middle = 0.5 * (np.searchsorted(order, values) + np.searchsorted(order, values, "right"))
+    scores = ndtri(np.clip(middle, 0.5, len(values) - 0.5) / len(values))
+    finite = values[np.isfinite(values)]
+    usual = float(np.std(np.minimum(finite, 2 * np.median(finite) - finite.min()))) or 1.0
+    spreads = np.array([result.spread for result in results]) / usual
+    extra = np.minimum(_VAGUE * np.square(spreads), 2.0)
+    width = float(scores.std()) or 1.0
+    return (scores - scores.mean()) / width, extra
+
+
+class _Model:
+    """What is known, ready to score candidates."""
+
+    def __init__(
+        self,
+        features: Features,
+        kernel: Kernel,
+        results: list[_Result],
+        points: np.ndarray,
+        places: dict[int, int],
+    ) -> None:
+        self.features, self._kernel = features, kernel
+        chosen = _chosen(results)
+        values, extra = _scores(results)
+        self.count = len(results)
+        rows = points[[places[result.trial] for result in results]]
+        active = features.active(rows)
+        columns = features.columns(rows[chosen], active[chosen])
+        self._columns, self._values, self._extra = columns, values[chosen], extra[chosen]
+        posterior = Posterior(kernel, columns, self._values, self._extra)
+        broke = np.array([result.broke for result in results])[chosen]
+        self.best = float(posterior.means(columns)[~broke].min())
+        self._posterior = posterior
+        order = np.argsort([result.value for result in results], kind="stable")
+        good = min(_MOST_GOOD, max(1, math.ceil(_GOOD_SHARE * len(results))))
+        self.good = Density(features, rows[order[:good]], active[order[:good]])
+        rest = np.sort(order[good:])[-_MOST_REST:]
+        self._rest_points, self._rest_active = rows[rest], active[rest]
+        self._broke = broke if broke.any() else None
+
+    def pool(self, rng: np.random.Generator, taken: np.ndarray) -> "_Pool":
+        """Candidates with their scores, while trials run at the (k, d) points taken."""
+        features = self.features
+        running = features.active(taken)
+        posterior = self._posterior.believing(features.columns(taken, running))
+        rest: Density | None = None
+        if self.count < _DENSITIES_UNTIL:
+            rest = Density(
+                features,
+                np.concatenate([self._rest_points, taken]),
+                np.concatenate([self._rest_active, running]),
+            )
+        drawn = np.concatenate([self.good.draw(rng, _DRAWN), rng.random((_UNIFORM, features.d))])
+        pool = _Pool(self, posterior, rest, features.snapped(drawn))
+        for step in _STEPS:
+            leaders = pool.points[np.argsort(-pool.scores(), kind="stable")[:_LEADERS]]
+            base = np.repeat(leaders, _NEAR // _LEADERS, 0)
+            moved = np.where(
+                features.is_choice, rng.random(base.shape), base + rng.normal(0.0, step, base.shape)
+            )
+            # What a change of a choice makes active has to be drawn; the middle says "inactive".
+            fresh = np.where(features.active(base), base, rng.random(base.shape))
+            changed = np.where(rng.random(base.shape) < np.where(features.is_choice, 0.1, 0.4), moved, fresh)
+            pool.add(features.snapped(np.clip(changed, 0.0, 1.0)))
+        return pool
+
+    def odds(self, columns: np.ndarray) -> np.ndarray:
+        """(m,) log odds that a trial at these (m, D) columns comes to its end, by those near it."""
+        if self._broke is None:
+            return np.zeros(len(columns))
+        near = self._kernel.between(self._kernel.scaled(columns), self._kernel.scaled(self._columns))
+        near = np.square(near / self._kernel.signal)
+        share = float(1 - self._broke.mean())
+        return np.log((near @ ~self._broke + share) / (near.sum(1) + 1.0))
+
+
+class _Pool:
+    """Candidates, of which one after another is taken."""
+
+    def __init__(self, model: _Model, posterior: Posterior, rest: Density | None, points: np.ndarray) -> None:
+        self._model, self._rest = model, rest
+        self.points = np.empty((0, model.features.d))
+        self._bonus = np.empty(0)
+        self._candidates = posterior.at()
+        self.add(points)
+
+    def add(self, points: np.ndarray) -> None:
+        """More candidates, before any is taken."""
+        model = self._model
+        active = model.features.active(points)
+        columns = model.features.columns(points, active)
+        bonus = model.odds(columns)
+        if self._rest is not None:
+            ratio = model.good.log(points, active) - self._rest.log(points, active)
+            bonus = bonus + _LEAD / model.count * ratio
+        self._candidates.add(columns)
+        self.points = np.concatenate([self.points, points])
+        self._bonus = np.concatenate([self._bonus, bonus])
+
+    def scores(self) -> np.ndarray:
+        """(m,) the higher the better."""
+        found = self._candidates
+        return log_improvement(found.means, found.variances, self._model.best) + self._bonus
+
+    def take(self) -> np.ndarray:
+        """(1, d) the best candidate; those after it are scored as if it ran."""
+        place = int(self.scores().argmax())
+        self._candidates.take(place)
+        # The same config twice would tell less than any other.
+        self._bonus[np.abs(self.points - self.points[place]).max(1) < 1e-9] -= 10.0
+        return self.points[place : place + 1]
