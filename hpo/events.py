@@ -85,7 +85,9 @@ class StudyFinished:
 class Noticed:
     """Something the user should know of how the study runs. No result depends on it."""
 
-    topic: str  # what it is about: "capacity", "compile", "data", "out_of_memory", "trace", "unmapped"
+    topic: (
+        str  # what it is about: "capacity", "compile", "data", "out_of_memory", "trace", "unmapped", "worker"
+    )
     text: str  # one line
     time: float
 

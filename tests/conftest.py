@@ -11,11 +11,14 @@ from typing import Any
 
 import pytest
 
+from hpo.runners.cluster import environment
+
 # Before anything is imported that reads them; workers of pytest-xdist and processes of tests inherit them.
 os.environ.setdefault("HPO_CACHE_DIR", tempfile.mkdtemp(prefix="hpo-test-cache-"))
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.update(environment("local"))  # Ray on the loopback, quiet
 
 SAMPLE = Path(__file__).parent / "objectives_sample.py"
 
@@ -59,9 +62,6 @@ def sample() -> Callable[[str], str]:
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[Any]:
     """A Ray cluster of one node with two CPUs, on this machine, for tests of xdist group "ray"."""
-    from hpo.runners.cluster import environment
-
-    os.environ.update(environment("local"))
     from ray.cluster_utils import Cluster
 
     head = {"num_cpus": 2, "object_store_memory": 100 * 2**20, "include_dashboard": False}

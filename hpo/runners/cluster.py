@@ -5,7 +5,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hpo.errors import UsageError
 from hpo.runners.base import Cluster, Target
@@ -168,21 +168,29 @@ def _within(folder: Path, value: Value) -> Value:
 # -- how a worker ended, from what Ray says of it -----------------------------------------------------------
 
 
-def end_of(text: str) -> tuple[str, bool]:
-    """How an actor ended, in words, and whether it may have been by what it did.
+class End(NamedTuple):
+    """How a worker ended."""
+
+    reason: str
+    is_blamed: bool = True  # it may have been by what it did
+    is_raised: bool = False  # by an error before its first trial, which another would raise too
+
+
+def end_of(text: str) -> End:
+    """How an actor ended.
 
     >>> end_of("The actor died unexpectedly.\\nThe actor died because its node has died. Node Id: 5")
-    ('its node has left the cluster', False)
+    End(reason='its node has left the cluster', is_blamed=False, is_raised=False)
     """
     if "creation task" in text:
-        return last_line(text), True
+        return End(last_line(text), is_raised=True)
     if "node has died" in text:
-        return "its node has left the cluster", False
+        return End("its node has left the cluster", is_blamed=False)
     if "worker process has died" in text:
         kind, _, detail = text.partition("Worker exit type: ")[2].partition(" Worker exit detail: ")
         detail = detail.partition(" Some common causes")[0].partition("\n")[0].strip().rstrip(".")
-        return f"its process died ({kind.strip() or 'no reason given'}: {detail})", True
-    return last_line(text), False
+        return End(f"its process died ({kind.strip() or 'no reason given'}: {detail})")
+    return End(last_line(text))
 
 
 def last_line(text: str) -> str:

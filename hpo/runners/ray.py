@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import ray as ray_package
-from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.exceptions import ActorUnavailableError, RayActorError, RayError, RayTaskError
 
 from hpo.errors import RunnerError, UsageError
 from hpo.events import Noticed, TrialFinished
@@ -21,7 +21,7 @@ from hpo.runners import joining
 from hpo.runners.actor import Actor, Answer, Place
 from hpo.runners.arrivals import kept
 from hpo.runners.base import Cluster, Heard, Target, Word
-from hpo.runners.cluster import end_of, last_line, nodes_of, share_of
+from hpo.runners.cluster import End, end_of, last_line, nodes_of, share_of
 from hpo.runners.roster import Post, Roster
 from trials.spec import Config, TrialSpec
 
@@ -42,6 +42,7 @@ class _Worker:
     place: Place | None = None  # None: it has not begun
     post: Post | None = None
     answered: float = 0.0  # when it was last heard
+    is_doubtful: bool = False  # it could not be reached
 
 
 class RayRunner:
@@ -74,7 +75,7 @@ class RayRunner:
             self._roster = Roster()
             self._workers: list[_Worker] = []
             self._replies: list[tuple[_Worker, Word]] = []  # to what was asked
-            self._failures, self._reason = 0, ""
+            self._failures, self._end = 0, End("")
             self._looked, self._had_worker = 0.0, time.monotonic()
             self._renew()
         except BaseException:
@@ -103,8 +104,8 @@ class RayRunner:
             raise RunnerError(f"there was no worker for {_WAIT:.0f} seconds: {self._why_none(room)}")
 
     def _why_none(self, room: int) -> str:
-        if self._reason:
-            return self._reason
+        if self._end.reason:
+            return self._end.reason
         if not room:
             return f"no node has the {self._share} that each is to have"
         free = ray.available_resources()
@@ -117,22 +118,22 @@ class RayRunner:
         self._workers.remove(worker)
         ray.kill(worker.actor)
 
-    def _lose(self, worker: _Worker, reason: str, is_blamed: bool) -> None:
+    def _lose(self, worker: _Worker, end: End) -> None:
         """A worker is gone, or to be gone; others take over what it had."""
         if worker not in self._workers:
             return
         self._dismiss(worker)
-        self._reason = reason
+        self._end = end
         self._looked = 0.0  # there may be room for another at once
         if worker.post is None or not worker.post.trials:
-            self._failures += is_blamed
+            self._failures += end.is_blamed
         if worker.post is not None:
-            trials = len(worker.post.trials)
-            self._roster.leave(worker.post, reason, is_blamed)
-            what = f"{trials} trial{'s' * (trials != 1)} started again" if trials else "it had no trial"
-            self._roster.tell(Noticed("worker", f"a worker is gone, {what}: {reason}", time.time()))
+            trials = ", ".join(map(str, sorted(worker.post.trials)))
+            had = f"trial{'s' * (len(worker.post.trials) > 1)} {trials}" if trials else "no trial"
+            self._roster.leave(worker.post, end.reason, end.is_blamed)
+            self._roster.tell(Noticed("worker", f"a worker with {had} is gone: {end.reason}", time.time()))
         if self._failures > _FAILURES:
-            raise RunnerError(f"{self._failures} workers in a row could not work, the last: {reason}")
+            raise RunnerError(f"{self._failures} workers in a row could not work, the last: {end.reason}")
 
     # -- telling and hearing ------------------------------------------------------------------------------
 
@@ -156,25 +157,35 @@ class RayRunner:
         try:
             said = ray.get(worker.call)
         except RayTaskError as error:
-            self._lose(worker, last_line(str(error)), is_blamed=True)
+            self._lose(worker, End(last_line(str(error)), is_raised=worker.place is None))
+        except ActorUnavailableError:
+            # Something said may be lost. Asked again it answers, or Ray knows by then how it ended.
+            worker.is_doubtful = True
+            worker.call = self._listening(worker)
         except RayActorError as error:
-            self._lose(worker, *end_of(str(error)))
+            self._lose(worker, end_of(str(error)))
         except RayError as error:
-            self._lose(worker, last_line(str(error)), is_blamed=worker.place is None)
+            is_early = worker.place is None
+            self._lose(worker, End(last_line(str(error)), is_blamed=is_early, is_raised=is_early))
         else:
             worker.answered = time.monotonic()
             if isinstance(said, Place):
                 self._begin(worker, said)
+            elif worker.is_doubtful:
+                self._lose(worker, End("it could not be reached for a while", is_blamed=False))
             else:
                 self._take(worker, cast(Answer, said))
-            seconds = _HEAR if self._stall is None else min(_HEAR, self._stall / 2)
-            worker.call = worker.actor.hear.options(concurrency_group="hearing").remote(seconds)
+            worker.call = self._listening(worker)
+
+    def _listening(self, worker: _Worker) -> Any:
+        seconds = _HEAR if self._stall is None else min(_HEAR, self._stall / 2)
+        return worker.actor.hear.options(concurrency_group="hearing").remote(seconds)
 
     def _begin(self, worker: _Worker, place: Place) -> None:
         worker.place = place
         problem = joining.mismatch(place, versions()) if self._target.kind == "lanes" else ""
         if problem:
-            self._lose(worker, problem, is_blamed=True)
+            self._lose(worker, End(problem, is_raised=True))
             return
         worker.post = Post(self._lanes)
         self._roster.join(worker.post)
@@ -193,7 +204,7 @@ class RayRunner:
                 self._replies.append((worker, word))
             self._roster.take(worker.post, word)
         if self._stall is not None and worker.post.trials and said.turn_seconds > self._stall:
-            self._lose(worker, f"it came to no end of a tick for {said.turn_seconds:.0f} seconds", True)
+            self._lose(worker, End(f"it came to no end of a tick for {said.turn_seconds:.0f} seconds"))
 
     def _replace_stalled(self) -> None:
         if self._stall is None:
@@ -202,25 +213,24 @@ class RayRunner:
         for worker in list(self._workers):
             silent = now - worker.answered
             if worker.place is not None and silent > self._stall + _HEAR:
-                self._lose(worker, f"it has not answered for {silent:.0f} seconds", True)
+                self._lose(worker, End(f"it has not answered for {silent:.0f} seconds"))
 
     # -- before and after trials --------------------------------------------------------------------------
 
     def _ask(self, verb: str, *arguments: Any, files: Mapping[str, bytes] | None = None) -> Any:
-        """Ask the first worker something and wait for the answer."""
-        worker = self._first()
-        self._send(worker, verb, *arguments, files=files)
+        """Ask the first worker something and wait for the answer; another, where it dies over it."""
         while True:
-            if worker not in self._workers:
-                raise RunnerError(f"a worker died while it was asked to {verb}: {self._reason}")
-            replies, self._replies = self._replies, []
-            for one, word in replies:
-                if one is worker and word.kind == "answer":
-                    return word.value
-                if one is worker:
-                    assert worker.place is not None
-                    raise UsageError(f"{word.value.strip()} (on {worker.place.node})")
-            self._listen(0.25)
+            worker = self._first()
+            self._send(worker, verb, *arguments, files=files)
+            while worker in self._workers:
+                replies, self._replies = self._replies, []
+                for one, word in replies:
+                    if one is worker and word.kind == "answer":
+                        return word.value
+                    if one is worker:
+                        assert worker.place is not None
+                        raise UsageError(f"{word.value.strip()} (on {worker.place.node})")
+                self._listen(0.25)
 
     def _first(self) -> _Worker:
         """A worker that has begun, the first if there are several."""
@@ -228,8 +238,8 @@ class RayRunner:
             begun = [worker for worker in self._workers if worker.post is not None]
             if begun:
                 return begun[0]
-            if self._failures:
-                raise UsageError(f"a worker could not begin: {self._reason}")
+            if self._end.is_raised:
+                raise UsageError(f"a worker could not begin: {self._end.reason}")
             self._renew()
             self._listen(0.25)
 
@@ -293,7 +303,7 @@ class RayRunner:
         self._listen(0 if self._roster.has_news() else timeout)
         for worker, word in self._replies:
             # Nobody asked: it could not begin, or what it does broke down as a whole.
-            self._lose(worker, last_line(word.value), is_blamed=True)
+            self._lose(worker, End(last_line(word.value)))
         self._replies.clear()
         self._assign()
         return self._roster.heard()
@@ -324,6 +334,6 @@ class RayRunner:
                 if said.has_ended:
                     open_ones.remove(worker)
                 else:
-                    worker.call = worker.actor.hear.options(concurrency_group="hearing").remote(_HEAR)
+                    worker.call = self._listening(worker)
         for worker in list(self._workers):
             self._dismiss(worker)
