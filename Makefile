@@ -55,6 +55,7 @@ pictures: $(READY)
 bench: $(BENCH_READY)
 	$(BIN)/python -m tests.bench.trials --trials 32
 	$(BIN)/python -m tests.bench.trials --trials 128 --only hpo-cold hpo-warm hpo-mlflow optuna-1 optuna-2 ray
+	$(BIN)/python -m tests.bench.cluster
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis *.egg-info
