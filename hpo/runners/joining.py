@@ -62,8 +62,7 @@ def join(address: str, target: Target) -> Link:
     try:
         ray.init(address=address, runtime_env=_environment(luggage), **quiet)
     except (ConnectionError, RuntimeError, ValueError, OSError, ImportError, RayError) as error:
-        if ray.is_initialized():
-            ray.shutdown()
+        ray.shutdown()  # what it has of a cluster by now
         raise UsageError(_in_words(address, luggage, error)) from error
     return Link(luggage.target, is_ours=True)
 

@@ -103,6 +103,31 @@ def test_a_module_that_is_only_here_is_named_once_and_nothing_is_written(
     assert "studies" not in {path.name for path in tmp_path.iterdir()}
 
 
+def test_a_cluster_of_other_versions_or_a_folder_too_large_for_it_is_refused(
+    ray_cluster: Any, command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    (tmp_path / "task.py").write_text("def f(spec): return 1.0\nf.space = {'x': {'low': 0.0, 'high': 1.0}}")
+    (tmp_path / "data.bin").write_bytes(os.urandom(2**21))
+    words = ("search", "task.py:f", *WORDS, "--address", ray_cluster.address)
+    with monkeypatch.context() as patch:
+        patch.setattr("ray._private.runtime_env.packaging.GCS_STORAGE_MAX_SIZE", 2**20)
+        said = command(*words)
+    assert said.code == 2
+    assert f"{tmp_path} is too large to travel to the cluster: " in said.err
+    assert ".gitignore" in said.err
+    with monkeypatch.context() as patch:
+        patch.setattr("ray._private.utils.compute_version_info", lambda: ("2.0.0", "3.8.1"))
+        said = command(*words)
+    assert said.code == 2
+    assert "has other versions: The cluster was started with: Ray: " in said.err
+    assert "started with: Ray: 2.0.0 Python: 3.8.1" in said.err
+    assert said.err.count("\n") == 1
+    assert not ray.is_initialized()
+    assert "studies" not in {path.name for path in tmp_path.iterdir()}
+
+
 class Study:
     """One study on the cluster, in a folder of its own."""
 
