@@ -5,6 +5,7 @@ traces are written to a folder of its own and travel with the words that name th
 """
 
 import dataclasses
+import importlib
 import os
 import shutil
 import socket
@@ -19,6 +20,7 @@ from typing import Any, NamedTuple
 
 from hpo.events import TrialFinished
 from hpo.runners.base import Target, Word
+from hpo.runners.memory import NodeMemory
 from hpo.runners.worker import serve
 from hpo.traces import trace_name
 
@@ -103,11 +105,14 @@ class _Inside:
 
 
 class Actor:
-    """One worker: `begin` once, then `obey` and `hear`, each from a thread of its own."""
+    """One worker: `begin` once, then `obey` and `hear`, each from a thread of its own.
 
-    def __init__(self, kind: str, target: Target, lanes: int | None) -> None:
+    Workers of one search on one machine have one copy of a task's data; `search` is its name there.
+    """
+
+    def __init__(self, kind: str, target: Target, lanes: int | None, search: str) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="hpo-worker-"))
-        self._kind, self._lanes = kind, lanes
+        self._kind, self._lanes, self._search = kind, lanes, search
         self._target = dataclasses.replace(
             target, base=os.path.abspath(target.base), folder=str(self._folder)
         )
@@ -121,11 +126,18 @@ class Actor:
         return Place(socket.gethostname(), os.getpid(), versions())
 
     def _work(self) -> None:
+        memory: NodeMemory | None = None
         try:
-            serve(self._inside, self._kind, self._target, self._lanes)
+            loaded = None
+            if self._kind == "lanes":
+                memory = NodeMemory(self._search)
+                loaded = importlib.import_module("hpo.runners.lanes").shared(memory.descriptor)
+            serve(self._inside, self._kind, self._target, self._lanes, loaded)
         except BaseException:  # noqa: BLE001 - the last frame of a thread: the search is told why
             self._inside.send(Word("error", traceback.format_exc()))
         finally:
+            if memory is not None:
+                memory.close()
             shutil.rmtree(self._folder, ignore_errors=True)
             self._inside.end()
 

@@ -6,6 +6,7 @@ again (`hpo.runners.roster`). Actors are not detached: they end with the search,
 """
 
 import time
+import uuid
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -72,6 +73,7 @@ class RayRunner:
                 max_restarts=0,
                 concurrency_groups={"obeying": 1, "hearing": 1},
             )(Actor)
+            self._name = uuid.uuid4().hex  # of what its workers share on a machine
             self._roster = Roster()
             self._workers: list[_Worker] = []
             self._replies: list[tuple[_Worker, Word]] = []  # to what was asked
@@ -92,7 +94,7 @@ class RayRunner:
         room = sum(map(self._share.fits, nodes_of(ray.nodes())))
         wanted = room if self._most is None else min(room, self._most)
         for _ in range(wanted - len(self._workers)):
-            actor = self._make.remote(self._target.kind, self._target, self._lanes)
+            actor = self._make.remote(self._target.kind, self._target, self._lanes, self._name)
             self._workers.append(_Worker(actor, self._lanes, actor.begin.remote()))
         # Those whose node is gone say so themselves; those that wait for one would wait for ever.
         surplus = len(self._workers) - wanted

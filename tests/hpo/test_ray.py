@@ -120,6 +120,39 @@ def test_trials_of_a_worker_that_is_killed_start_again_and_report_as_if_nothing_
     assert 0 < busy <= every
 
 
+COUNTING = """
+import os
+from tests.trials_sample import Line
+
+class Counting(Line):
+    def data(self, split_seed):
+        with open({loads!r}, "a") as file:
+            file.write(f"{{os.getpid()}}\\n")
+        return super().data(split_seed)
+"""
+
+
+def test_workers_on_one_machine_load_the_data_once_and_leave_nothing(
+    joined_cluster: Any, tmp_path: Path
+) -> None:
+    loads = tmp_path / "loads"
+    (tmp_path / "counting.py").write_text(COUNTING.format(loads=str(loads)))
+    target = Target("counting.py:Counting", base=str(tmp_path), folder=str(tmp_path / "s"), compile="never")
+    before = set(Path("/dev/shm").glob("hpo-data-*"))
+    runner = build("ray", target, 1, 2, Cluster(cpus_per_worker=0.5))
+    specs = [spec(GOOD, trial, budget=300) for trial in range(2)]
+    heard: list[Heard] = []
+    until(runner, lambda: runner.busy()[1] == 2, heard)
+    runner.start(specs)
+    until(runner, lambda: len(ends(heard)) == 2, heard)
+    runner.close()
+    assert len(loads.read_text().splitlines()) == 1
+    assert not any(event.topic == "data" for event in heard if isinstance(event, Noticed))
+    for one in specs:
+        reports_agree(reports(heard)[one.trial], list(train(Line(), one, device=CPU)))
+    assert set(Path("/dev/shm").glob("hpo-data-*")) <= before
+
+
 def test_a_trial_that_kills_its_worker_twice_has_failed_and_the_others_go_on(made: Make) -> None:
     runner = made(lanes=1)
     heard: list[Heard] = []
