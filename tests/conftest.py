@@ -64,7 +64,13 @@ def ray_cluster() -> Iterator[Any]:
     """A Ray cluster of one node with two CPUs, on this machine, for tests of xdist group "ray"."""
     from ray.cluster_utils import Cluster
 
-    head = {"num_cpus": 2, "object_store_memory": 100 * 2**20, "include_dashboard": False}
+    head = {
+        "num_cpus": 2,
+        "object_store_memory": 100 * 2**20,
+        "include_dashboard": False,
+        # A node that is gone is found to be within three seconds, not fifteen.
+        "_system_config": {"health_check_period_ms": 500, "health_check_failure_threshold": 6},
+    }
     cluster = Cluster(initialize_head=True, head_node_args=head)
     yield cluster
     cluster.shutdown()

@@ -60,6 +60,7 @@ class RayRunner:
             self._folder = Path(target.folder)
             self._lanes = 1 if target.kind == "inline" and lanes is None else lanes  # of a new worker
             self._stall = cluster.stall_seconds
+            self._hear_seconds = _HEAR if self._stall is None else min(_HEAR, self._stall / 2)
             self._target = replace(
                 self._link.target,
                 threads=target.threads or max(1, int(self._share.cpus)),
@@ -180,8 +181,7 @@ class RayRunner:
             worker.call = self._listening(worker)
 
     def _listening(self, worker: _Worker) -> Any:
-        seconds = _HEAR if self._stall is None else min(_HEAR, self._stall / 2)
-        return worker.actor.hear.options(concurrency_group="hearing").remote(seconds)
+        return worker.actor.hear.options(concurrency_group="hearing").remote(self._hear_seconds)
 
     def _begin(self, worker: _Worker, place: Place) -> None:
         worker.place = place
@@ -214,7 +214,7 @@ class RayRunner:
         now = time.monotonic()
         for worker in list(self._workers):
             silent = now - worker.answered
-            if worker.place is not None and silent > self._stall + _HEAR:
+            if worker.place is not None and silent > self._stall + self._hear_seconds:
                 self._lose(worker, End(f"it has not answered for {silent:.0f} seconds"))
 
     # -- before and after trials --------------------------------------------------------------------------

@@ -163,14 +163,14 @@ def test_a_trial_that_kills_its_worker_twice_has_failed_and_the_others_go_on(mad
 
 
 def test_a_worker_that_is_frozen_or_in_a_call_without_end_is_replaced(made: Make) -> None:
-    runner = made("endless", lanes=1, stall_seconds=1.5)
+    runner = made("endless", lanes=1, stall_seconds=0.8)
     heard: list[Heard] = []
     runner.start([spec(GOOD, 0)])
     until(runner, lambda: bool(ends(heard)), heard)
     assert ends(heard)[0].outcome == "failed"
     assert "it came to no end of a tick" in ends(heard)[0].error
 
-    runner = made("waiting", lanes=1, workers=1, stall_seconds=3.0)
+    runner = made("waiting", lanes=1, workers=1, stall_seconds=2.0)
     heard = []
     runner.start([lasting(1)])
     until(runner, lambda: bool(reports(heard)), heard)
