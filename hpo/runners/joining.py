@@ -2,6 +2,7 @@
 
 import logging
 import os
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,10 @@ ray = cast(Any, ray_package)  # its own types are half known
 
 _ROOT = Path(__file__).resolve().parents[2]
 _OURS = ("hpo", "schedules", "trials")  # packages that travel: workers run the code that the search runs
+_NOBODY = (
+    "no Ray cluster runs on this machine: start one with `ray start --head`, name one with "
+    "--address HOST:PORT, or have one of its own with --address local"
+)
 _STORE = 256 * 2**20  # bytes of the object store of a cluster of our own: rows pass through it
 
 
@@ -77,6 +82,11 @@ def _environment(luggage: Luggage) -> dict[str, Any]:
 def _knock(address: str) -> None:
     """Ray would try for a minute where nobody answers."""
     if address == "auto":
+        address = _latest()
+        if not address:
+            return  # Ray looks for itself
+        if not _answers(address):
+            raise UsageError(f"{_NOBODY} (the latest, {address}, answers no more)")
         return
     host, separator, port = address.removeprefix("ray://").rpartition(":")
     if not separator or not host or not port.isdecimal():
@@ -84,10 +94,24 @@ def _knock(address: str) -> None:
             f"address = {address!r} must be auto, local, HOST:PORT or ray://HOST:PORT"
             f"{hint(address, ['auto', 'local']) if ':' not in address else ''}"
         )
-    if not answers(host, int(port)):
+    if not _answers(address):
         raise UsageError(
             f"no Ray cluster answers at {address}: is it running, and can this machine reach it?"
         )
+
+
+def _latest() -> str:
+    """What Ray takes "auto" for: the cluster that its variable names, or that was started here last."""
+    path = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()) / "ray" / "ray_current_cluster"
+    named = os.environ.get("RAY_ADDRESS", "")
+    if named or not path.is_file():
+        return named if named != "auto" else ""
+    return path.read_text().strip()
+
+
+def _answers(address: str) -> bool:
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    return answers(host, int(port)) if port.isdecimal() else True
 
 
 def _in_words(address: str, luggage: Luggage, error: Exception) -> str:
@@ -100,10 +124,7 @@ def _in_words(address: str, luggage: Luggage, error: Exception) -> str:
             ".gitignore"
         )
     if address == "auto" and isinstance(error, ConnectionError):
-        return (
-            "no Ray cluster runs on this machine: start one with `ray start --head`, name one with "
-            "--address HOST:PORT, or have one of its own with --address local"
-        )
+        return _NOBODY
     return f"the cluster at {address} cannot be joined: {text}"
 
 

@@ -64,6 +64,23 @@ def test_where_there_is_no_cluster_one_line_says_so_and_nothing_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_cluster_that_ran_here_once_is_not_waited_for(
+    command: Any, tmp_path: Path, tmp_path_factory: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray would try to reach it for a minute."""
+    place = tmp_path_factory.mktemp("temporary")
+    monkeypatch.setenv("RAY_TMPDIR", str(place))
+    (place / "ray").mkdir()
+    (place / "ray" / "ray_current_cluster").write_text("127.0.0.1:1")
+    began = time.monotonic()
+    said = command("search", f"{SAMPLE}:waiting", *WORDS)
+    assert said.code == 2
+    assert "no Ray cluster runs on this machine: start one with `ray start --head`" in said.err
+    assert "(the latest, 127.0.0.1:1, answers no more)" in said.err
+    assert time.monotonic() - began < 20
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_only_a_cluster_has_is_refused_elsewhere(command: Any, tmp_path: Path) -> None:
     said = command("search", f"{SAMPLE}:waiting", "--address", "auto", "--cpus-per-worker", 2)
     assert said.code == 2
