@@ -60,6 +60,7 @@ bench: $(BENCH_READY)
 	$(BIN)/python -m tests.bench.rates --task transformer --seeds 5
 	$(BIN)/python -m tests.bench.rates --task convnet --seeds 10
 	$(BIN)/python -m tests.bench.predicted
+	$(BIN)/python -m tests.bench.cluster
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis *.egg-info

@@ -19,7 +19,7 @@ from hpo.options import read_options, unknown
 from hpo.pruners import base as pruners
 from hpo.pruners.base import PRUNERS, Pruner
 from hpo.runners import placing
-from hpo.runners.base import RUNNERS, Target
+from hpo.runners.base import RUNNERS, Cluster, Target
 from hpo.samplers import base as samplers
 from hpo.samplers.base import SAMPLERS, Sampler
 from hpo.space import Choice, Int, Space
@@ -50,6 +50,7 @@ def cores() -> int:
     return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
 
 
+_STALL_SECONDS = 900.0  # that a tick may take on a cluster
 _PROBES = 6  # lanes for the probes of trials that listen, at least
 
 
@@ -113,11 +114,11 @@ class StudyConfig:
         return "lanes" if self.kind == "task" else "inline"
 
     def workers(self) -> int:
-        """Processes that train."""
+        """Processes that train; of a cluster whose room is not known here, one."""
         given, name = self.table["runner"]["workers"], self.table["runner"]["name"]
         if given != "auto":
             return int(given)
-        if name in ("lanes", "inline", "replayed") or (self.kind == "function" and name == "auto"):
+        if name in ("lanes", "inline", "replayed", "ray") or (self.kind == "function" and name == "auto"):
             return 1
         device, present = self.table["runner"]["device"], placing.cuda_devices()
         if device not in ("", "cuda", "cpu") or (device == "cuda" and not present):
@@ -125,6 +126,24 @@ class StudyConfig:
         # One program fills a device, and the cores have enough to do for it.
         places = present if present and device != "cpu" else cores()
         return max(1, min(places, self.limits.trials or places))
+
+    def most_workers(self) -> int | None:
+        """Workers to have at most; None: as many as a cluster has room for."""
+        runner = self.table["runner"]
+        return None if (runner["name"], runner["workers"]) == ("ray", "auto") else self.workers()
+
+    def cluster(self) -> Cluster:
+        """Where runner `ray` finds its workers."""
+        runner = self.table["runner"]
+        gpus, stall = runner["gpus_per_worker"], runner["stall_seconds"]
+        # A tick of a task takes seconds; how long a function takes nobody knows.
+        default = _STALL_SECONDS if self.kind == "task" else None
+        return Cluster(
+            runner["address"],
+            float(runner["cpus_per_worker"]),
+            None if gpus == "auto" else float(gpus),
+            default if stall == "auto" else float(stall),
+        )
 
     def lanes(self) -> int | None:
         """Trials that a worker trains at a time; None: as many as are measured to be best."""
@@ -358,6 +377,12 @@ def build(
         raise UsageError(
             f"{where} [validation] is about the data of a task; a function validates itself: remove it"
         )
+    if runner["name"] != "ray":
+        for option in ("address", "cpus_per_worker", "gpus_per_worker", "stall_seconds"):
+            if runner[option] != studyfile.default("runner", option):
+                raise UsageError(
+                    f"{where} [runner] {option} = {runner[option]!r} is of runner 'ray': add --runner ray"
+                )
     if load and kind == "function" and runner["device"]:
         raise UsageError(
             f"{where} [runner] device = {runner['device']!r} is where a task is trained; a function chooses "

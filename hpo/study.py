@@ -195,7 +195,9 @@ def search(
         UsageError: the task does not fit the study, or another process is searching it. Nothing was written.
     """
     fresh = not ((folder / JOURNAL).exists() and _has_begun(folder / JOURNAL))
-    runner = runners.build(config.runner_name(), config.target(folder), config.lanes(), config.workers())
+    runner = runners.build(
+        config.runner_name(), config.target(folder), config.lanes(), config.most_workers(), config.cluster()
+    )
     journal = Journal(folder / JOURNAL)
     mirror: Mirror | None = None
     ending: Ending | None = "FAILED"  # of the study's run, until the search has ended as it should
@@ -290,7 +292,7 @@ def _meanwhile(config: StudyConfig) -> tuple[Sampler, Pruner]:
     """What this process can do while the workers load torch and the task."""
     with uncollected():
         sampler, pruner = config.sampler(), config.pruner()
-        if config.runner_name() == "processes":
+        if config.runner_name() in ("processes", "ray"):
             with contextlib.suppress(ImportError):  # said when the report is written
                 importlib.import_module("dashboards.report").preload()
     return sampler, pruner

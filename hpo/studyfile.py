@@ -57,6 +57,11 @@ _KEYS: dict[str, dict[str, tuple[Any, str]]] = {
         "workers": ("auto", "auto or count"),
         "compile": ("auto", "auto|never|always"),
         "device": ("", "text"),
+        # Of runner "ray".
+        "address": ("auto", "text"),
+        "cpus_per_worker": (1, "not negative"),
+        "gpus_per_worker": ("auto", "auto or share"),
+        "stall_seconds": ("auto", "auto or positive"),
     },
     "limits": {
         "trials": (None, "count"),
@@ -69,6 +74,11 @@ _KEYS: dict[str, dict[str, tuple[Any, str]]] = {
     "tracking": {"uri": ("sqlite:///mlflow.db", "text"), "experiment": ("hpo", "text")},
 }
 _SECTIONS = (*filter(None, _KEYS), "space")
+
+
+def default(section: str, key: str) -> Any:
+    """What a key has where a study says nothing of it."""
+    return _KEYS[section][key][0]
 
 
 def _is_number(value: Any) -> bool:
@@ -99,7 +109,15 @@ def check(value: Any, wanted: str, place: str) -> Any:
             _are_texts(value),
             "a list of texts",
         ),
+        "auto or share": (
+            value == "auto" or (_is_number(value) and value >= 0),
+            "'auto' or a number of at least 0",
+        ),
         "positive": (_is_number(value) and value > 0, "a number above 0"),
+        "auto or positive": (
+            value == "auto" or (_is_number(value) and value > 0),
+            "'auto' or a number above 0",
+        ),
     }.get(wanted, (value in wanted.split("|"), f"one of {', '.join(wanted.split('|'))}"))
     if not right:
         raise UsageError(f"{place} = {value!r} must be {words}")

@@ -1,19 +1,24 @@
 """What every test shares: a cache of its own, one thread a process, the command line in this process."""
 
+import logging
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from hpo.runners.cluster import environment
 
 # Before anything is imported that reads them; workers of pytest-xdist and processes of tests inherit them.
 os.environ.setdefault("HPO_CACHE_DIR", tempfile.mkdtemp(prefix="hpo-test-cache-"))
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.update(environment("local"))  # Ray on the loopback, quiet
 
 SAMPLE = Path(__file__).parent / "objectives_sample.py"
 
@@ -52,3 +57,30 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 def sample() -> Callable[[str], str]:
     """The name under which an object of tests/objectives_sample.py is searched."""
     return lambda name: f"{SAMPLE}:{name}"
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[Any]:
+    """A Ray cluster of one node with two CPUs, on this machine, for tests of xdist group "ray"."""
+    from ray.cluster_utils import Cluster
+
+    head = {
+        "num_cpus": 2,
+        "object_store_memory": 100 * 2**20,
+        "include_dashboard": False,
+        # A node that is gone is found to be within three seconds, not fifteen.
+        "_system_config": {"health_check_period_ms": 500, "health_check_failure_threshold": 6},
+    }
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    yield cluster
+    cluster.shutdown()
+
+
+@pytest.fixture(scope="module")
+def joined_cluster(ray_cluster: Any) -> Iterator[Any]:
+    """The same, joined by this process for a module's tests, whose code workers find where it lies."""
+    import ray
+
+    ray.init(address=ray_cluster.address, logging_level=logging.ERROR, log_to_driver=False)
+    yield ray_cluster
+    ray.shutdown()

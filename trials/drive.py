@@ -129,9 +129,7 @@ class Drive:
         course = self._courses.pop(trial)
         for lane in [lane for lane, owner in self._owners.items() if owner == trial]:
             self._free(lane)
-        return Ended(
-            trial, "stopped", record=course.record, facts=_facts(course), scores=course.scores
-        )
+        return Ended(trial, "stopped", record=course.record, facts=_facts(course), scores=course.scores)
 
     def so_far(self, trial: int) -> tuple[TrialSpec, Record, tuple[Mapping[str, object], ...]]:
         """A trial that is under way, what was recorded of it until now, and what its tuner says of it."""

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from trials.drive import Drive, Ended, Reduced
+from trials.record import Record
 from trials.rows import Row
 from trials.scores import Scores
 from trials.spec import Report, TrialSpec
@@ -186,6 +187,10 @@ class FoldedDrive:
             if one.model is None and ended is not None:
                 found = replace(ended, outcome="stopped", row=None)
         return found
+
+    def so_far(self, trial: int) -> tuple[TrialSpec, Record, tuple[Mapping[str, object], ...]]:
+        """A trial whose own row is under way; see `Drive.so_far`."""
+        return self.drive.so_far(trial)
 
     def tick(self) -> list[Report | Ended | Reduced | Folded]:
         """As of a drive; reports and ends are of trials with their fold models."""

@@ -31,6 +31,22 @@ Workers = Annotated[
 Device = Annotated[
     str | None, typer.Option(help="cpu, cuda (every GPU), cuda:1, mps; default the best there is.")
 ]
+Runner = Annotated[
+    str | None, typer.Option(help="lanes, inline (this process), processes, ray; default what fits.")
+]
+Address = Annotated[
+    str | None,
+    typer.Option(metavar="auto|local|HOST:PORT|ray://HOST:PORT", help="Of the Ray cluster (--runner ray)."),
+]
+CpusPerWorker = Annotated[float | None, typer.Option(help="CPUs of each worker on a cluster; default 1.")]
+GpusPerWorker = Annotated[
+    float | None,
+    typer.Option(help="GPUs of each worker on a cluster, fractions too; default 1 where there are any."),
+]
+StallSeconds = Annotated[
+    float | None,
+    typer.Option(help="Replace a worker on a cluster that shows no sign of life for so long."),
+]
 Trials = Annotated[int | None, typer.Option(min=1, help="Trials to start at most.")]
 Seconds = Annotated[float | None, typer.Option(help="Seconds to search at most.")]
 Tracking = Annotated[str | None, typer.Option(help='MLflow tracking URI, or "none".')]
@@ -55,6 +71,11 @@ def search(
     lanes: Lanes = None,
     workers: Workers = None,
     device: Device = None,
+    runner: Runner = None,
+    address: Address = None,
+    cpus_per_worker: CpusPerWorker = None,
+    gpus_per_worker: GpusPerWorker = None,
+    stall_seconds: StallSeconds = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of the study; equal seeds begin equally.")] = None,
     root: Root = Path(study.DEFAULT_ROOT),
     name: Annotated[str, typer.Option(help="Name of the study; default that of the task or file.")] = "",
@@ -75,6 +96,11 @@ def search(
         "runner.lanes": _auto_or_count("--lanes", lanes),
         "runner.workers": _auto_or_count("--workers", workers),
         "runner.device": device,
+        "runner.name": runner,
+        "runner.address": address,
+        "runner.cpus_per_worker": cpus_per_worker,
+        "runner.gpus_per_worker": gpus_per_worker,
+        "runner.stall_seconds": stall_seconds,
         "tracking.uri": tracking,
     }
     table, where, base = studyfile.find(what)
@@ -94,6 +120,11 @@ def resume(
     lanes: Lanes = None,
     workers: Workers = None,
     device: Device = None,
+    runner: Runner = None,
+    address: Address = None,
+    cpus_per_worker: CpusPerWorker = None,
+    gpus_per_worker: GpusPerWorker = None,
+    stall_seconds: StallSeconds = None,
     root: Root = Path(study.DEFAULT_ROOT),
     tracking: Tracking = None,
     json: JsonLines = False,
@@ -110,6 +141,11 @@ def resume(
         "runner.lanes": _auto_or_count("--lanes", lanes),
         "runner.workers": _auto_or_count("--workers", workers),
         "runner.device": device,
+        "runner.name": runner,
+        "runner.address": address,
+        "runner.cpus_per_worker": cpus_per_worker,
+        "runner.gpus_per_worker": gpus_per_worker,
+        "runner.stall_seconds": stall_seconds,
         "tracking.uri": tracking,
     }
     changes = [*_as_settings(flags), *(settings or [])]
@@ -200,7 +236,7 @@ def _run(config: StudyConfig, folder: Path, json: bool, debug: bool) -> None:
 
 
 def _dry_run(config: StudyConfig, folder: Path) -> None:
-    runner = runners.build(config.runner_name(), config.target(folder), config.lanes(), 1)
+    runner = runners.build(config.runner_name(), config.target(folder), config.lanes(), 1, config.cluster())
     try:
         metrics = runner.check(config.examples())
         lanes = runner.busy()[1]
@@ -224,7 +260,7 @@ def _dry_run(config: StudyConfig, folder: Path) -> None:
         f"trials     {config.limits.trials or 'until another limit'} of {plan.budget} steps, "
         f"reports at {', '.join(map(str, plan.rungs))}",
         f"search     sampler {search['sampler']}, pruner {search['pruner']}, seed {config.seed}",
-        f"runner     {config.runner_name()}: {config.workers()} workers of {lanes} lanes"
+        f"runner     {config.runner_name()}: {config.most_workers() or 'as many as fit'} workers of {lanes} lanes"
         + ("" if config.lanes() else " (measured)"),
         f"tracking   {config.table['tracking']['uri']}",
     ]

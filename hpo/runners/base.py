@@ -5,12 +5,13 @@ out_of_memory. Reports of a trial arrive in order. A worker that dies is a faile
 hang. Same specs on any runner give the same reports, within the tolerance table.
 """
 
+import os
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
-from hpo.errors import UsageError
+from hpo.errors import MissingDependency, UsageError
 from hpo.events import DataSet, Figures, Noticed, TrialFinished, TrialReported, TrialScored
 from trials.names import hint
 from trials.spec import Config, TrialSpec, Value
@@ -118,6 +119,16 @@ class Target:
     most_trials: int = 0  # at once in a worker, further lanes being for their probes; 0: one in every lane
 
 
+@dataclass(frozen=True)
+class Cluster:
+    """Where runner `ray` finds its workers and what each has; other runners have no use for it."""
+
+    address: str = "auto"  # "auto", "local" (one of its own), HOST:PORT or ray://HOST:PORT
+    cpus_per_worker: float = 1.0
+    gpus_per_worker: float | None = None  # None: one where a task trains and some node has one, else none
+    stall_seconds: float | None = None  # a worker that shows no sign of life is replaced; None: never
+
+
 class Word(NamedTuple):
     """What a worker says: events, an answer to what it was asked, or why it cannot go on."""
 
@@ -126,50 +137,74 @@ class Word(NamedTuple):
     lanes: int | None = None  # that it has now; None: not measured yet
     busy_seconds: tuple[float, float] = (0.0, 0.0)  # of its lanes so far
     returned: tuple[int, ...] = ()  # trials that found no lane, to be started elsewhere or later
+    # What belongs to the events where no disk is shared: (path in the study's folder, contents).
+    files: tuple[tuple[str, bytes], ...] = ()
 
 
-def _inline(target: Target, lanes: int | None, workers: int) -> Runner:
+def _inline(target: Target, lanes: int | None, workers: int | None, cluster: Cluster) -> Runner:
     from hpo.runners.inline import InlineRunner
 
     return InlineRunner(target, lanes)
 
 
-def _lanes(target: Target, lanes: int | None, workers: int) -> Runner:
+def _lanes(target: Target, lanes: int | None, workers: int | None, cluster: Cluster) -> Runner:
     from hpo.runners.lanes import LanesRunner
 
     return LanesRunner(target, lanes)
 
 
-def _processes(target: Target, lanes: int | None, workers: int) -> Runner:
+def _processes(target: Target, lanes: int | None, workers: int | None, cluster: Cluster) -> Runner:
     from hpo.runners.processes import ProcessesRunner
 
-    return ProcessesRunner(target, lanes, workers)
+    return ProcessesRunner(target, lanes, workers or 1)
 
 
-def _replayed(target: Target, lanes: int | None, workers: int) -> Runner:
+def _replayed(target: Target, lanes: int | None, workers: int | None, cluster: Cluster) -> Runner:
     from hpo.runners.replayed import ReplayedRunner
 
-    return ReplayedRunner(target, (lanes or 1) * workers, began=time.time())
+    return ReplayedRunner(target, (lanes or 1) * (workers or 1), began=time.time())
 
+
+def _ray(target: Target, lanes: int | None, workers: int | None, cluster: Cluster) -> Runner:
+    from hpo.runners.cluster import environment
+
+    # Ray reads some of it when it is imported.
+    for name, value in environment(cluster.address).items():
+        os.environ.setdefault(name, value)
+    try:
+        from hpo.runners.ray import RayRunner
+    except ImportError as error:
+        raise MissingDependency(
+            f"runner 'ray' needs ray, which cannot be imported ({error}): install this project with the "
+            "extra 'ray'"
+        ) from error
+    return RayRunner(target, lanes, workers, cluster)
+
+
+Make = Callable[[Target, int | None, int | None, Cluster], Runner]
 
 # name in a study file -> runner of a target with so many lanes (None: measured) in each of so many workers
-RUNNERS: dict[str, Callable[[Target, int | None, int], Runner]] = {
+# (None: as many as a cluster has room for, one elsewhere)
+RUNNERS: dict[str, Make] = {
     "inline": _inline,
     "lanes": _lanes,
     "processes": _processes,
     "replayed": _replayed,
+    "ray": _ray,
 }
 
 
-def build(name: str, target: Target, lanes: int | None, workers: int) -> Runner:
+def build(
+    name: str, target: Target, lanes: int | None, workers: int | None, cluster: Cluster | None = None
+) -> Runner:
     """The runner of this name. With `lanes` None, `check` measures how many are best.
 
     Raises:
-        UsageError: there is none, or a count below 1.
+        UsageError: there is none, a count below 1, or a cluster that cannot be used.
     """
     if name not in RUNNERS:
         raise UsageError(f"unknown runner {name!r}{hint(name, RUNNERS)}")
     for what, count in (("lanes", lanes), ("workers", workers)):
         if count is not None and count < 1:
             raise UsageError(f"{what}={count} must be at least 1")
-    return RUNNERS[name](target, lanes, workers)
+    return RUNNERS[name](target, lanes, workers, cluster or Cluster())

@@ -71,6 +71,11 @@ def preload(target: Target, memory: int | None) -> Preloaded | None:
         return None
 
 
+def shared(memory: int | None) -> Preloaded | None:
+    """What workers share that were not forked: a task's data in a file in memory, where there is one."""
+    return None if memory is None else SharedData(memory)
+
+
 class LanesRunner:
     """Trials as lanes; each structure has a program of its own, and all programs share the lanes."""
 

@@ -17,7 +17,8 @@ from collections.abc import Callable, Collection, Generator, Iterator, Mapping, 
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
-from hpo.events import Outcome, TrialFinished, TrialReported
+from hpo.errors import UsageError
+from hpo.events import DataSet, Figures, Outcome, TrialFinished, TrialReported
 from hpo.runners.base import Heard, Target
 from hpo.runners.functions import RAISED, Function, as_report, broken, undefined
 from trials.seeding import key
@@ -181,6 +182,18 @@ class ReplayedRunner:
 
     def test(self, spec: TrialSpec, row: str) -> Mapping[str, float]:
         """Nothing: a curve has no test split."""
+        return {}
+
+    def explore(self, spec: TrialSpec) -> Sequence[Mapping[str, Any]]:
+        """Refused: a curve has no tuner."""
+        raise UsageError("a replayed trial is a curve, not a task: no rates can be tried")
+
+    def data(self) -> tuple[DataSet, ...]:
+        """Nothing: a curve has no data."""
+        return ()
+
+    def targets(self, trials: Sequence[tuple[TrialSpec, str]]) -> Figures:
+        """Nothing: a curve is not evaluated."""
         return {}
 
     def close(self) -> None:

@@ -38,6 +38,22 @@ class Local(Runner, Protocol):
         ...
 
 
+class Channel(Protocol):
+    """Where a worker is told what to do, and says what happened: one end of a pipe, or the like of it."""
+
+    def poll(self, timeout: float | None) -> bool:
+        """Whether there is a message, waiting so many seconds for one; None: as long as it takes."""
+        ...
+
+    def recv(self) -> Any:
+        """The next message."""
+        ...
+
+    def send(self, word: Word) -> None:
+        """Say something."""
+        ...
+
+
 def local(kind: str, target: Target, lanes: int | None, loaded: Any = None) -> Local:
     """The runner that a worker is."""
     if kind == "inline":
@@ -50,7 +66,11 @@ def local(kind: str, target: Target, lanes: int | None, loaded: Any = None) -> L
 
 
 def serve(
-    connection: "Connection[Any, Any]", kind: str, target: Target, lanes: int | None, loaded: Any = None
+    connection: "Channel | Connection[Any, Any]",
+    kind: str,
+    target: Target,
+    lanes: int | None,
+    loaded: Any = None,
 ) -> None:
     """Obey messages and train in between, until told to close or the search is gone.
 

@@ -37,6 +37,9 @@ ALSO: dict[str, set[str]] = {
     "hpo/runners/shared.py": {"torch", "trials"},
     "hpo/runners/faults.py": {"torch", "trials"},
     "hpo/runners/alone.py": {"torch", "trials"},
+    "hpo/runners/ray.py": {"ray"},
+    "hpo/runners/joining.py": {"ray"},
+    "hpo/tune.py": {"ray"},
     "hpo/listeners/mlflow.py": {"mlflow"},
     "hpo/samplers/optuna.py": {"optuna"},
     "hpo/importance.py": {"optuna"},
@@ -59,12 +62,13 @@ ONLY: dict[str, set[str]] = {
 INSIDE_FUNCTIONS: dict[str, set[str]] = {
     "schedules": {"scipy", "sklearn"},
     "trials": {"sklearn", "transformers", "safetensors", "triton", "matplotlib", "PIL"},
-    "hpo": {"scipy", "tomli_w", "rich", "mlflow", "torch", "optuna", "onnxruntime"},
+    "hpo": {"scipy", "tomli_w", "rich", "mlflow", "torch", "optuna", "onnxruntime", "ray"},
     "dashboards": set(),
 }
 # Files that are themselves imported only where they are needed.
 LOADED_LATE = (
     *("hpo/runners/lanes.py", "hpo/runners/shared.py", "hpo/runners/faults.py", "hpo/runners/alone.py"),
+    *("hpo/runners/ray.py", "hpo/runners/joining.py", "hpo/tune.py"),
     *("hpo/listeners/mlflow.py", "hpo/listeners/live.py"),
     *("hpo/samplers/optuna.py", "hpo/importance.py"),
     *("trials/kernels/update.py", "trials/kernels/signals.py", "trials/kernels/augment.py"),

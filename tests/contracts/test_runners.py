@@ -15,7 +15,7 @@ import pytest
 from hpo.errors import RunnerError, UsageError
 from hpo.events import Noticed, TrialFinished, TrialReported
 from hpo.runners import processes
-from hpo.runners.base import RUNNERS, Target, build
+from hpo.runners.base import RUNNERS, Cluster, Target, build
 from hpo.runners.inline import InlineRunner
 from schedules import span_of
 from tests.trials_sample import CPU, Line, reports_agree, spec
@@ -33,8 +33,11 @@ VARIANTS = {
     "processes of lanes": ("processes", "lanes"),
     "processes of functions": ("processes", "inline"),
     "replayed": ("replayed", "inline"),
+    "ray of lanes": ("ray", "lanes"),
+    "ray of functions": ("ray", "inline"),
 }
 LANES, WORKERS = 2, 2
+SHARE = Cluster(cpus_per_worker=0.25)  # several runners find room on a cluster of two CPUs
 GOOD = {"lr": 0.05, "batch_size": 8, "weight_decay": 0.0}
 
 
@@ -59,11 +62,20 @@ def target(kind, folder, function="line", **changes):
 
 def made(variant, folder, **changes):
     name, kind = VARIANTS[variant]
-    return build(name, target(kind, folder, **changes), LANES, WORKERS)
+    return build(name, target(kind, folder, **changes), LANES, WORKERS, SHARE)
 
 
-@pytest.fixture(scope="module", params=VARIANTS)
+# One process of the tests has the cluster.
+ON_RAY = pytest.mark.xdist_group("ray")
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=ON_RAY if name.startswith("ray") else ()) for name in VARIANTS],
+)
 def variant(request):
+    if request.param.startswith("ray"):
+        request.getfixturevalue("joined_cluster")
     return request.param
 
 
@@ -342,7 +354,8 @@ def test_check_names_the_metrics_of_a_task_and_nothing_of_a_function(shared, var
 
 def test_check_tells_what_is_wrong_in_one_line(variant, folder):
     name, kind = VARIANTS[variant]
-    runner = build(name, Target("trials_sample.py:Lime", base=str(HERE), kind=kind, device="cpu"), 1, 1)
+    lime = Target("trials_sample.py:Lime", base=str(HERE), kind=kind, device="cpu")
+    runner = build(name, lime, 1, 1, SHARE)
     with pytest.raises(UsageError, match="has no 'Lime'") as caught:
         runner.check([GOOD])
     assert "\n" not in str(caught.value)

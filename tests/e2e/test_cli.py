@@ -30,12 +30,15 @@ SAMPLE = ROOT / "tests" / "objectives_sample.py"
 LANES = ("--set", "runner.name=lanes", "--set", "runner.compile=never", "--tracking", "none")
 
 # Growing this list is a decision: it needs a page in docs/decisions.
+CLUSTER = {"--runner", "--address", "--cpus-per-worker", "--gpus-per-worker", "--stall-seconds"}
 FLAGS = {
     "search": {
+        *CLUSTER,
         *("--trials", "--steps", "--seconds", "--sampler", "--pruner", "--lanes", "--workers", "--seed"),
         *("--device", "--dir", "--name", "--tracking", "--dry-run", "--json", "--set", "--debug"),
     },
     "resume": {
+        *CLUSTER,
         *("--trials", "--seconds", "--lanes", "--workers", "--device", "--dir", "--tracking"),
         *("--json", "--set", "--debug"),
     },

@@ -15,6 +15,8 @@ MODULES = [
     "hpo.pruners.base",
     "hpo.pruners.median",
     "hpo.pruners.never",
+    "hpo.runners.cluster",
+    "hpo.runners.joining",
     "hpo.samplers.base",
     "hpo.samplers.finals",
     "hpo.samplers.grid",

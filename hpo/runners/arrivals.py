@@ -1,0 +1,47 @@
+"""What comes with a worker's words, where no disk is shared: written into the study's folder, then told."""
+
+import os
+import time
+from pathlib import Path
+
+from hpo.events import Noticed, TrialFinished
+from hpo.runners.base import Heard, Word
+
+
+def kept(word: Word, folder: Path) -> list[Heard]:
+    """The events of a word, once the rows and traces that came with them lie in the study's folder.
+
+    A trial whose row cannot be written has failed; a study without a trace is as good.
+    """
+    problems: dict[str, str] = {}
+    for name, data in word.files:
+        try:
+            _write(folder / name, data)
+        except OSError as error:
+            problems[name] = str(error)
+    events: list[Heard] = []
+    for event in word.value:
+        if isinstance(event, TrialFinished) and event.row in problems:
+            error = f"the row could not be saved: {problems.pop(event.row)}"
+            events.append(TrialFinished(event.trial, "failed", event.time, error))
+        else:
+            events.append(event)
+    events.extend(
+        Noticed("trace", f"{name} could not be written: {error}", time.time())
+        for name, error in problems.items()
+    )
+    return events
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write atomically: whoever looks sees the whole file or none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
