@@ -110,12 +110,12 @@ def check(value: Any, wanted: str, place: str) -> Any:
             "a list of texts",
         ),
         "auto or share": (
-            value == "auto" or (_is_number(value) and value >= 0),
+            value in ("auto",) or (_is_number(value) and value >= 0),
             "'auto' or a number of at least 0",
         ),
         "positive": (_is_number(value) and value > 0, "a number above 0"),
         "auto or positive": (
-            value == "auto" or (_is_number(value) and value > 0),
+            value in ("auto",) or (_is_number(value) and value > 0),
             "'auto' or a number above 0",
         ),
     }.get(wanted, (value in wanted.split("|"), f"one of {', '.join(wanted.split('|'))}"))

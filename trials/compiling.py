@@ -133,7 +133,7 @@ def _is_whole(path: Path) -> bool:
 def load_package(path: Path, device: torch.device) -> "Step":
     """The compiled step in a package: same arguments and effect as `Program.step`."""
     if device.type == "cuda":
-        from torch._inductor import CompiledArtifact
+        from torch._inductor.standalone_compile import CompiledArtifact
 
         # Packages of machine code end the process when torch 2.11 loads them on such a device.
         artifact = CompiledArtifact.load(path=str(path), format="binary")

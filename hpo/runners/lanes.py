@@ -343,7 +343,7 @@ class LanesRunner:
         if ended.record is not None:
             self._write_trace(ended.trial, ended.record, ended.facts)
 
-    def _show_trace(self, drive: Drive, trial: int) -> None:
+    def _show_trace(self, drive: FoldedDrive, trial: int) -> None:
         """The same of a trial under way, where only its trace says what rates it follows."""
         if trial not in drive:
             return  # ended in this very tick
