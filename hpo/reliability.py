@@ -5,32 +5,12 @@ all examples (C. Spearman; W. Brown, British Journal of Psychology 3, 1910), is 
 """
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
+from hpo.correlation import spearman
 from trials.seeding import stream
 
 RELIABLE = 0.8  # below it, a score cannot rank the trials it was given
-
-
-def ranks(values: ArrayLike) -> NDArray[np.float64]:
-    """(n,) ranks from 0, equals sharing their mean rank.
-
-    >>> ranks([0.3, 0.1, 0.3]).tolist()
-    [1.5, 0.0, 1.5]
-    """
-    _, place, count = np.unique(np.asarray(values, float), return_inverse=True, return_counts=True)
-    return (np.cumsum(count) - (count + 1) / 2)[place]
-
-
-def correlation(one: ArrayLike, other: ArrayLike) -> float:
-    """Spearman's rank correlation; NaN where one of them has no differences.
-
-    >>> correlation([1, 2, 3], [1, 4, 9])
-    1.0
-    """
-    a, b = (ranks(values) - ranks(values).mean() for values in (one, other))
-    length = float(np.sqrt((a**2).sum() * (b**2).sum()))
-    return round(float((a * b).sum()) / length, 12) if length else float("nan")
 
 
 def split_half(
@@ -49,6 +29,6 @@ def split_half(
     for draw in range(draws):
         order = stream(seed, "halves", draw).permutation(size)
         halves = (scores[:, part].mean(1) for part in (order[: size // 2], order[size // 2 :]))
-        found.append(correlation(*halves))
+        found.append(float(spearman(*halves)))
     mean = float(np.mean(found))
     return 2 * mean / (1 + mean) if mean > -1 else float("nan")

@@ -188,9 +188,9 @@ class FoldedDrive:
                 found = replace(ended, outcome="stopped", row=None)
         return found
 
-    def so_far(self, trial: int) -> tuple[TrialSpec, Record, tuple[Mapping[str, object], ...]]:
-        """A trial whose own row is under way; see `Drive.so_far`."""
-        return self.drive.so_far(trial)
+    def so_far(self, trial: int) -> tuple[TrialSpec, Record, tuple[Mapping[str, object], ...]] | None:
+        """See `Drive.so_far`; None where only fold models of the trial are under way."""
+        return self.drive.so_far(trial) if trial in self.drive else None
 
     def tick(self) -> list[Report | Ended | Reduced | Folded]:
         """As of a drive; reports and ends are of trials with their fold models."""

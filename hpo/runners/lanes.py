@@ -345,9 +345,10 @@ class LanesRunner:
 
     def _show_trace(self, drive: FoldedDrive, trial: int) -> None:
         """The same of a trial under way, where only its trace says what rates it follows."""
-        if trial not in drive:
-            return  # ended in this very tick
-        spec, record, facts = drive.so_far(trial)
+        found = drive.so_far(trial)
+        if found is None:
+            return  # ended in this very tick, or only its fold models go on
+        spec, record, facts = found
         if is_found_online(spec.config) and record.kept:
             self._write_trace(trial, record, facts)
 

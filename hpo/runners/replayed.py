@@ -186,7 +186,7 @@ class ReplayedRunner:
 
     def explore(self, spec: TrialSpec) -> Sequence[Mapping[str, Any]]:
         """Refused: a curve has no tuner."""
-        raise UsageError("a replayed trial is a curve, not a task: no rates can be tried")
+        raise UsageError("a replayed trial is a curve: only a task's rates can be tried")
 
     def data(self) -> tuple[DataSet, ...]:
         """Nothing: a curve has no data."""

@@ -55,7 +55,7 @@ def default(owners: np.ndarray, hyperparameters: int) -> Kernel:
 
 
 def learn(
-    columns: np.ndarray, values: np.ndarray, extra: np.ndarray, start: Kernel, most_iterations: int
+    columns: np.ndarray, values: np.ndarray, extra: np.ndarray, start: Kernel, most_rounds: int
 ) -> Kernel:
     """The most probable kernel for (n,) standardised values at (n, D) columns, from where `start` is.
 
@@ -82,7 +82,7 @@ def learn(
         jac=True,
         method="L-BFGS-B",
         bounds=bounds,
-        options={"maxiter": most_iterations, "maxfun": 2 * most_iterations},
+        options={"maxiter": most_rounds, "maxfun": 2 * most_rounds},
     )
     best = np.exp(np.asarray(found.x, float))
     return Kernel(best[:count], float(best[count]), float(best[count + 1]), owners)

@@ -88,6 +88,11 @@ def folder(tmp_path_factory):
 def shared(variant, folder):
     """One runner for the tests that leave it whole."""
     runner = made(variant, folder)
+    if VARIANTS[variant][0] == "ray":
+        # Workers of a cluster begin in their own time.
+        until = time.monotonic() + 60
+        while runner.busy()[1] < LANES * WORKERS and time.monotonic() < until:
+            assert not runner.poll(0.1)
     yield runner
     runner.close()
 

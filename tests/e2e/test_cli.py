@@ -49,6 +49,10 @@ FLAGS = {
     "extend": {
         *("--trial", "--steps", "--schedule", "--peak", "--cooldowns", "--shape", "--dir", "--debug"),
     },
+    "bench": {
+        *("--problems", "--seeds", "--first-seed", "--spent", "--lanes", "--workers", "--data", "--html"),
+        *("--json", "--debug"),
+    },
     "list": {"--dir", "--json", "--debug"},
     "show": {"--dir", "--json", "--debug"},
     "best": {"--dir", "--json", "--debug"},

@@ -4,11 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from hpo.errors import UsageError
-from hpo.reliability import correlation, ranks, split_half
+from hpo.reliability import split_half
 from hpo.scores import (
     found_scores,
     plain_examples,
@@ -17,7 +15,6 @@ from hpo.scores import (
     scores_name,
     shifted_examples,
 )
-from tests.strategies import law
 from trials.scores import Scores
 
 FAMILIES = ("blur", "edges")
@@ -78,19 +75,6 @@ def test_a_file_without_an_array_is_damaged(tmp_path: Path):
 
 
 # -- reliability ------------------------------------------------------------------------------------------
-
-
-@given(st.lists(st.integers(0, 5), min_size=2, max_size=20))
-@law
-def test_ranks_and_correlation_agree_with_scipy(values):
-    from scipy.stats import rankdata, spearmanr
-
-    other = [(7 * one) % 5 for one in values]
-    np.testing.assert_allclose(ranks(values), rankdata(values) - 1)
-    if len(set(values)) > 1 and len(set(other)) > 1:
-        assert correlation(values, other) == pytest.approx(spearmanr(values, other).statistic)
-    else:
-        assert np.isnan(correlation(values, other))
 
 
 def test_what_every_example_agrees_on_is_fully_reliable_and_chance_is_not():

@@ -15,7 +15,7 @@ SPACE = Space({"lr": Float(0, 1)})
             "soboll",
             {},
             "unknown sampler 'soboll'; did you mean 'sobol'? known: "
-            "cmaes, gp, grid, nsga2, random, sobol, tpe",
+            "cmaes, curve, gp, grid, nsga2, random, sobol, tpe",
         ),
         ("random", {"seed": 1}, "sampler 'random': unknown option 'seed'; known: none"),
         (
