@@ -3,7 +3,6 @@
 `targets/NAME.npz` is of a target domain that the report read, for the trials that lead the study.
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from trials.files import whole
 
 Values = Mapping[str, NDArray[np.float32]]  # metric -> (examples,)
 
@@ -62,11 +63,5 @@ class Examples:
                 if kept
             },
         }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            with partial.open("wb") as file:
-                np.savez_compressed(file, allow_pickle=False, **arrays)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with whole(path) as file:
+            np.savez_compressed(file, allow_pickle=False, **arrays)

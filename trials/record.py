@@ -6,7 +6,6 @@ way. It is a view: nothing is decided by it, and without it the study is as good
 
 import json
 import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trials.files import whole
 from trials.signals import LOSS, SIGNALS
 
 Signals = NDArray[np.float32]  # (T, S) of so many steps; SIGNALS names the columns
@@ -70,11 +70,5 @@ class Record:
             "probe_val_losses": np.asarray([x for one in self.tried for x in one.val_losses], np.float64),
             "facts": np.asarray(json.dumps([dict(one) for one in facts])),
         }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            with partial.open("wb") as file:
-                np.savez_compressed(file, allow_pickle=False, **arrays)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with whole(path) as file:
+            np.savez_compressed(file, allow_pickle=False, **arrays)

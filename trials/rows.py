@@ -5,7 +5,6 @@ whole or absent.
 """
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from trials.files import whole
 
 
 @dataclass(frozen=True)
@@ -147,16 +148,8 @@ class Row:
             },
             metadata={"row": json.dumps(facts)},
         )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            with partial.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with whole(path, is_synced=True) as file:
+            file.write(data)
 
     @classmethod
     def load(cls, path: Path) -> "Row":

@@ -4,13 +4,14 @@ The journal has means. Whether another draw of examples would rank the trials al
 bootstrap over examples) is in what each example scored. It is a view: nothing is decided by it.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from trials.files import whole
 
 Examples = NDArray[np.float32]  # (1 + F, N): the validation split, then its copy under each family
 
@@ -53,14 +54,8 @@ class Scores:
                 arrays[f"bits_{name}"] = np.packbits(known.astype(np.bool_), axis=1)
             else:
                 arrays[f"values_{name}"] = known.clip(-65504, 65504).astype(np.float16)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            with partial.open("wb") as file:
-                np.savez_compressed(file, allow_pickle=False, **arrays)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with whole(path) as file:
+            np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
 def unpacked(arrays: Mapping[str, NDArray[np.generic]]) -> Scores:

@@ -1,11 +1,11 @@
 """What comes with a worker's words, where no disk is shared: written into the study's folder, then told."""
 
-import os
 import time
 from pathlib import Path
 
 from hpo.events import Noticed, TrialFinished
 from hpo.runners.base import Heard, Word
+from trials.files import whole
 
 
 def kept(word: Word, folder: Path) -> list[Heard]:
@@ -16,7 +16,8 @@ def kept(word: Word, folder: Path) -> list[Heard]:
     problems: dict[str, str] = {}
     for name, data in word.files:
         try:
-            _write(folder / name, data)
+            with whole(folder / name, is_synced=True) as file:
+                file.write(data)
         except OSError as error:
             problems[name] = str(error)
     events: list[Heard] = []
@@ -31,17 +32,3 @@ def kept(word: Word, folder: Path) -> list[Heard]:
         for name, error in problems.items()
     )
     return events
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write atomically: whoever looks sees the whole file or none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -19,7 +19,7 @@ MAY: dict[str, set[str]] = {
     "trials": {"trials", "schedules", "numpy", "torch", "triton", "sklearn", "transformers", "safetensors"},
     "hpo": {
         *("hpo", "schedules", "trials.spec", "trials.seeding", "trials.names"),
-        *("trials.validation", "trials.scores"),
+        *("trials.validation", "trials.scores", "trials.files"),
         *("numpy", "scipy", "typer", "rich", "tomli_w"),
     },
     "dashboards": {
@@ -54,7 +54,8 @@ ONLY: dict[str, set[str]] = {
     "trials/seeding.py": {"numpy"},
     "trials/names.py": {"numpy", "trials.spec"},
     "trials/validation.py": {"trials.names", "trials.spec"},
-    "trials/scores.py": {"numpy"},
+    "trials/scores.py": {"numpy", "trials.files"},
+    "trials/files.py": set(),
     "schedules/types.py": {"numpy", "schedules"},
 }
 
