@@ -168,7 +168,7 @@ def tops(names: set[str]) -> set[str]:
 HEAVY = {"torch", "triton", "ray", "optuna", "mlflow", "plotly", "sklearn", "scipy", "rich", "transformers"}
 BOUNDARY = {
     *("trials", "trials.spec", "trials.seeding", "trials.names"),
-    *("trials.validation", "trials.scores"),
+    *("trials.validation", "trials.scores", "trials.files"),
 }
 
 
