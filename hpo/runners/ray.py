@@ -29,7 +29,7 @@ from trials.spec import Config, TrialSpec
 ray = cast(Any, ray_package)  # its own types are half known
 
 _FAILURES = 3  # workers that may die in a row without any trial, or before they began
-_PATIENCE = 5.0  # seconds that workers may take to close
+_PATIENCE = 15.0  # seconds that workers may take to close: killed, they leave shared memory behind
 _LOOK = 1.0  # seconds between two looks at which nodes there are
 _HEAR = 2.0  # seconds that a call waits for a first word
 _WAIT = 120.0  # seconds without any worker, after which the search gives up
