@@ -324,7 +324,8 @@ class Search:
         waiting = deque(fold_specs(self.history))
         if not waiting:
             return
-        line = f"the search is over: fold models of the {len(waiting)} leading trials are trained"
+        trials = "trial is" if len(waiting) == 1 else f"{len(waiting)} trials are"
+        line = f"the search is over: the fold models of the leading {trials} trained"
         self._notice([Noticed("folds", line, self.clock())])
         running: set[int] = set()
         scored: dict[int, TrialScored] = {}
@@ -363,9 +364,6 @@ class Search:
                     self.problems.append(f"the test split could not be read: {error}")
         targets = self._read_targets()
         self._publish([StudyFinished(reason, self.clock(), number, dict(test), targets)])
-        if self.history.objective.is_ranked:
-            # Until now any of them could have been chosen.
-            self._sweep_rows()
 
     def _read_targets(self) -> Figures:
         """What targets say of the trials that lead and were not read before."""
@@ -406,7 +404,8 @@ class Search:
         if self.folder is None:
             return
         numbers, keeps_all = self._kept(), self.keep_rows == "all"
-        if self.history.objective.is_ranked and self.history.finish is None:
+        if self.history.objective.is_ranked:
+            # Further trials change what families weigh and who leads: any of them may yet be chosen.
             keeps_all = True
         kept = {
             trial.row for trial in self.history.trials.values() if keeps_all or trial.spec.trial in numbers

@@ -58,7 +58,7 @@ def search(
         str,
         typer.Argument(
             metavar="TASK|STUDY.toml|MODULE:OBJECT",
-            help="A built-in task (digits, tabular, tabular-regression, charlm), a study file, or an object.",
+            help="A built-in task (digits, digits-shift, digits-edges, tabular, tabular-regression, charlm), a study file, or an object.",
         ),
     ],
     trials: Trials = None,

@@ -40,16 +40,18 @@ def _session(path: Path) -> tuple[Any, dict[str, int]]:
         raise MissingDependency(
             "the surrogate of lcbench needs onnxruntime: install this project with the extra 'dev'"
         ) from error
+    library = cast(Any, onnxruntime)
+    # The library has an exception of its own for every way in which a file is not a model.
+    kinds = vars(library.capi.onnxruntime_pybind11_state).values()
+    own = tuple(kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Exception))
     try:
-        library = cast(Any, onnxruntime)
         options = library.SessionOptions()
         options.intra_op_num_threads = 1  # studies run side by side
         model = library.InferenceSession(
             str(path / "model.onnx"), options, providers=["CPUExecutionProvider"]
         )
         codes = json.loads((path / "encoding.json").read_text(encoding="utf-8"))["OpenML_task_id"]
-    # The library has an exception of its own for every way in which a file is not a model.
-    except (OSError, KeyError, ValueError, RuntimeError) as error:
+    except (OSError, KeyError, ValueError, RuntimeError, *own) as error:
         raise UsageError(f"{path}: no surrogate of lcbench: {error}") from error
     return model, codes
 

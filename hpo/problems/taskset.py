@@ -5,6 +5,7 @@ arXiv:2002.11887 (Apache-2.0). A config is answered with the recorded one neares
 """
 
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -38,7 +39,7 @@ class TaskSet:
         try:
             with np.load(path) as found:
                 values, losses = found["hp"].astype(float), found["valid"].astype(float)
-        except (OSError, KeyError, ValueError) as error:
+        except (OSError, KeyError, ValueError, EOFError, BadZipFile) as error:
             raise UsageError(f"{path}: {error}") from error
         values[:, 1:3] = 1 - values[:, 1:3]
         names = _SPACE.names
