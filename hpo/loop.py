@@ -377,7 +377,12 @@ class Search:
             and (self.folder / trial.row).is_file()
         ]
         try:
-            return self.runner.targets(fresh) if fresh else {}
+            if not fresh:
+                return {}
+            found = self.runner.targets(fresh)
+            # What was wrong with a target is told before the study ends.
+            self._notice(self.runner.poll(_POLL_SECONDS))
+            return found
         except HpoError as error:
             self.problems.append(f"the targets could not be read: {error}")
             return {}

@@ -42,8 +42,10 @@ def _session(path: Path) -> tuple[Any, dict[str, int]]:
         ) from error
     library = cast(Any, onnxruntime)
     # The library has an exception of its own for every way in which a file is not a model.
-    kinds = vars(library.capi.onnxruntime_pybind11_state).values()
-    own = tuple(kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Exception))
+    kinds = cast(dict[str, Any], vars(library.capi.onnxruntime_pybind11_state)).values()
+    own: tuple[type[Exception], ...] = tuple(
+        kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Exception)
+    )
     try:
         options = library.SessionOptions()
         options.intra_op_num_threads = 1  # studies run side by side

@@ -438,22 +438,27 @@ class LanesRunner:
             raise UsageError(one_line(self.target.reference, error)) from error
 
     def _judged(self, trials: Sequence[tuple[TrialSpec, str]]) -> Figures:
+        targets = self._targets()
+        if not targets:
+            return {}
         found: dict[str, dict[str, Mapping[str, float]]] = {str(spec.trial): {} for spec, _ in trials}
-        batches = {
-            name: {part: values.to(self.device) for part, values in one.read().items()}
-            for name, one in self._targets().items()
-        }
-        records = {name: Examples(one.digest) for name, one in self._targets().items()}
-        for spec, row in trials:
-            program, block = self._restored(spec, row)
-            for name, batch in batches.items():
-                metrics = program.evaluate(block, batch, per_example=True)
-                values = {metric: one[0].to("cpu").numpy() for metric, one in metrics.items()}
-                records[name].add(spec.trial, values)
-                found[str(spec.trial)][name] = {metric: float(one.mean()) for metric, one in values.items()}
-        for name, record in records.items():
-            record.save(Path(self.target.folder) / target_name(name))
-        return found if batches else {}
+        restored = [(spec.trial, *self._restored(spec, row)) for spec, row in trials]
+        for name, one in targets.items():
+            try:
+                record = Examples(one.digest)
+                batch = {part: values.to(self.device) for part, values in one.read().items()}
+                for trial, program, block in restored:
+                    metrics = program.evaluate(block, batch, per_example=True)
+                    record.add(trial, {key: each[0].to("cpu").numpy() for key, each in metrics.items()})
+                record.save(Path(self.target.folder) / target_name(name))
+            # The user's own data is read here; what is wrong with one target is no reason to lose another.
+            except Exception as error:  # noqa: BLE001
+                reason = one_line(self.target.reference, error)
+                self._notice("target", f"target {name!r} could not be read: {reason}")
+                continue
+            for trial, values in record.trials.items():
+                found[str(trial)][name] = {metric: float(each.mean()) for metric, each in values.items()}
+        return {trial: figures for trial, figures in found.items() if figures}
 
     def explore(self, spec: TrialSpec) -> Sequence[Mapping[str, Any]]:
         """What a tuner finds; see `Runner.explore`."""

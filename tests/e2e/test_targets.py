@@ -9,7 +9,7 @@ import pytest
 import hpo
 from hpo import study
 from hpo.errors import UsageError
-from hpo.events import DataLoaded, StudyFinished
+from hpo.events import DataLoaded, Noticed, StudyFinished
 from hpo.records import Examples, target_name
 from hpo.store import Journal
 from trials.task import load_task
@@ -70,6 +70,23 @@ def test_a_study_taken_up_reads_targets_for_new_trials_only(tmp_path: Path) -> N
     assert [sorted(event.targets) for event in finishes] == [["0", "1", "2"], ["3"]]
     assert sorted(again.history.targeted) == [0, 1, 2, 3]
     assert sorted(Examples.load(first.folder / target_name("there")).trials) == [0, 1, 2, 3]
+
+
+def test_one_target_that_cannot_be_evaluated_takes_no_other_along_and_is_named(tmp_path: Path) -> None:
+    batch = printed()
+    wrong = written(tmp_path / "wrong.npz", {**batch, "label": batch["label"] + 90})
+    good = written(tmp_path / "good.npz", batch)
+    outcome = searched(tmp_path, {"wrong": wrong, "good": good})
+    finish = outcome.history.finish
+    assert finish is not None
+    assert finish.targets
+    assert all(set(figures) == {"good"} for figures in finish.targets.values())
+    (notice,) = [
+        event
+        for event in Journal(outcome.folder / study.JOURNAL)
+        if isinstance(event, Noticed) and event.topic == "target"
+    ]
+    assert notice.text.startswith("target 'wrong' could not be read: ")
 
 
 def validation_data(folder: Path) -> str:

@@ -27,7 +27,7 @@ from hpo.limits import Limits
 from hpo.loop import Interrupted, Plan, Search
 from hpo.pruners.asha import Asha
 from hpo.pruners.never import Never
-from hpo.runners.base import Target
+from hpo.runners.base import Heard, Target
 from hpo.runners.inline import InlineRunner
 from hpo.samplers.random import Random
 from hpo.space import table as space_table
@@ -218,6 +218,9 @@ class Counting(Scripted):
 
     def free(self) -> int:
         return 1 - len(self.running)
+
+    def poll(self, timeout: float) -> list[Heard]:
+        return super().poll(timeout) if self.running else []
 
     def test(self, spec: TrialSpec, row: str) -> Mapping[str, float]:
         self.tests += 1
