@@ -49,6 +49,7 @@ _SETTINGS: dict[str, bool | int] = {
     "cpp.vec_isa_ok": True,
 }
 _GAIN = 0.5  # share of the eager time that compiling saves: measured 0.55 to 0.7 for convnets and MLPs
+_GAIN_ALONE = 0.7  # share of the time of a lane that runs alone in four compiled rows: measured 0.73 and 0.74
 
 
 def _private(folder: Path) -> bool:
@@ -169,12 +170,13 @@ def example_arguments(program: "Program", width: int) -> tuple[torch.Tensor, ...
 
 @dataclass
 class _Plan:
-    """What is known of compiling one program in this process."""
+    """What is known of compiling one program for calls of so many rows in this process."""
 
     program: "Program"
     width: int  # rows of one call
-    eager_seconds: float = 0.0
-    eager_steps: int = 0  # trial-steps
+    born: int  # trial-steps that were done, of all programs, before this one was asked for
+    seconds: float = 0.0  # of the steps that it would have run, had it been compiled
+    steps: int = 0  # those trial-steps
     compiled: "Step | None" = None
     path: Path | None = None
     process: subprocess.Popen[bytes] | None = None
@@ -205,7 +207,9 @@ class Compiler:
         self.expected_steps = expected_steps
         self.loaded = 0  # packages taken into use; a step is never compiled or loaded twice
         self._folder = folder or cache_folder() / "programs"
-        self._plans: dict[int, _Plan] = {}  # by id; a plan holds its program, so ids stay unique
+        # By id, then by width; a plan holds its program, so ids stay unique.
+        self._plans: dict[int, dict[int, _Plan]] = {}
+        self._asked: _Plan | None = None  # what the last step was run without
         self._done_steps = 0
         if self.mode != "never" and not _private(self._folder):
             notice(
@@ -233,33 +237,51 @@ class Compiler:
             eager = min(capacity, 1 << (lanes - 1).bit_length())
         if self.mode == "never":
             return program.step, eager
-        plan = self._plans.get(id(program))
-        if plan is None or plan.width > capacity:
-            if plan is not None:
-                self.forget(program)
-            plan = self._plans[id(program)] = self._first(program, capacity)
-        if plan.process is not None:
-            self._check(plan)
-        if plan.compiled is not None:
-            return plan.compiled, plan.width
-        if not plan.settled and plan.process is None and self._pays(plan):
-            self._begin(program, plan)
-        return program.step, eager
+        # A device has room for all lanes at once, and one launch for all of them is what it is good at.
+        width = capacity if program.device.type == "cuda" else min(WIDTH, capacity)
+        plan = self._plan(program, width, capacity)
+        if lanes == 1 < width and program.device.type != "cuda" and self.mode == "auto":
+            # As a race or a study ends: idle rows of a wide call would cost as much as the one that runs.
+            gain = _GAIN if plan.compiled is None else _GAIN_ALONE
+            alone = self._plan(program, 1, capacity)
+            if self._is_ready(alone, gain):
+                plan = alone
+            else:
+                self._asked = alone
+        elif not self._is_ready(plan, _GAIN):
+            self._asked = plan
+        return (program.step, eager) if plan.compiled is None else (plan.compiled, plan.width)
+
+    def _plan(self, program: "Program", width: int, capacity: int) -> _Plan:
+        plans = self._plans.setdefault(id(program), {})
+        for wide in [one for one in plans if one > capacity]:
+            self._end(plans.pop(wide))
+        if width not in plans:
+            plans[width] = self._first(program, width)
+        if plans[width].process is not None:
+            self._check(plans[width])
+        return plans[width]
+
+    def _is_ready(self, plan: _Plan, gain: float) -> bool:
+        """Whether it is compiled; if not, it is begun where that pays."""
+        if plan.compiled is None and not plan.settled and plan.process is None and self._pays(plan, gain):
+            self._begin(plan.program, plan)
+        return plan.compiled is not None
 
     def record(self, program: "Program", steps: int, seconds: float) -> None:
-        """So many trial-steps of the program took so long."""
+        """So many trial-steps of the program took so long, by the step that was given last."""
         self._done_steps += steps
-        plan = self._plans.get(id(program))
-        if plan is not None and plan.compiled is None:
-            plan.eager_seconds += seconds
-            plan.eager_steps += steps
+        plan, self._asked = self._asked, None
+        if plan is not None and plan.program is program:
+            plan.seconds += seconds
+            plan.steps += steps
 
     def courtesy(self, seconds: float) -> float:
         """Seconds to rest after working this long: a compilation that has no core of its own goes first.
 
         Until it is done every step costs two to four times what it will cost then.
         """
-        if not any(plan.process is not None for plan in self._plans.values()) or not _is_crowded():
+        if not any(plan.process is not None for plan in self._all()) or not _is_crowded():
             return 0.0
         return min(3 * seconds, 1.0)
 
@@ -285,9 +307,11 @@ class Compiler:
         )
         return self._folder / f"{hashlib.sha256(facts.encode()).hexdigest()[:32]}.json"
 
-    def _first(self, program: "Program", capacity: int) -> _Plan:
-        # A device has room for all lanes at once, and one launch for all of them is what it is good at.
-        plan = _Plan(program, capacity if program.device.type == "cuda" else min(WIDTH, capacity))
+    def _all(self) -> list[_Plan]:
+        return [plan for plans in self._plans.values() for plan in plans.values()]
+
+    def _first(self, program: "Program", width: int) -> _Plan:
+        plan = _Plan(program, width, self._done_steps)
         record = self._record(program, plan.width)
         if self.mode == "always":
             self._find(program, plan)
@@ -335,12 +359,13 @@ class Compiler:
         except (OSError, ValueError, KeyError, TypeError):
             return _COST_SECONDS
 
-    def _pays(self, plan: _Plan) -> bool:
-        if plan.eager_steps < 200:
+    def _pays(self, plan: _Plan, gain: float) -> bool:
+        if plan.steps < 200:
             return False
-        share = plan.eager_steps / max(1, self._done_steps)
+        # Its share since it was first asked for: a lane alone at the end of a study or a race stays alone.
+        share = plan.steps / max(1, self._done_steps - plan.born)
         left = share * max(0, self.expected_steps - self._done_steps)
-        return left * plan.eager_seconds / plan.eager_steps * _GAIN > 1.5 * self._cost()
+        return left * plan.seconds / plan.steps * gain > 1.5 * self._cost()
 
     def _begin(self, program: "Program", plan: _Plan) -> None:
         assert self.origin is not None
@@ -390,13 +415,12 @@ class Compiler:
 
     def forget(self, program: "Program") -> None:
         """The program is no longer used."""
-        plan = self._plans.pop(id(program), None)
-        if plan is not None:
+        for plan in self._plans.pop(id(program), {}).values():
             self._end(plan)
 
     def close(self) -> None:
         """End what is being compiled; safe to call twice."""
-        for plan in self._plans.values():
+        for plan in self._all():
             self._end(plan)
 
     def _end(self, plan: _Plan) -> None:

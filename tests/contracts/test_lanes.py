@@ -5,6 +5,7 @@ A trial does not notice its lane, its neighbours or the moment at which it was a
 
 import os
 import shutil
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -473,6 +474,34 @@ def test_compiled_agrees_with_eager_and_nothing_is_compiled_after_the_first_tick
     wary.close()
     compiler.close()
     again.close()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which(os.environ.get("CXX", "g++")) is None, reason="needs a C++ compiler")
+def test_a_lane_that_is_left_alone_gets_a_step_of_one_row(tmp_path, monkeypatch):
+    monkeypatch.setenv("HPO_CACHE_DIR", str(tmp_path))
+    folder = tmp_path / "programs"
+    folder.mkdir(mode=0o700)
+    (folder / "cost.json").write_text('{"seconds": 0.0}')  # so that it pays at once
+    made = load_task("tabular", {"data": "iris"})
+    program = build(made, load_splits(made, 0, CPU), recipe(made, _IRIS), CPU)
+    compiler = Compiler("auto", Origin("tabular", {"data": "iris"}), expected_steps=10**9)
+    lanes = Lanes(program, 4, compiler)
+    lanes.admit(spec(_IRIS, 0, budget=10**6, horizon=10**6))
+    while compiler.loaded == 0:
+        began = time.perf_counter()
+        lanes.run(np.ones((50, 1)))
+        time.sleep(compiler.courtesy(time.perf_counter() - began))
+    assert compiler.step(program, 1, 4)[1] == 1
+    # With company it is no help: four rows are one call.
+    assert compiler.step(program, 3, 4) == (program.step, 3)
+    before = lanes.read(0)
+    lanes.run(np.ones((20, 1)))
+    plain = Lanes(program, 1)
+    plain.admit(spec(_IRIS, 0, budget=10**6, horizon=10**6), before)
+    plain.run(np.ones((20, 1)))
+    torch.testing.assert_close(lanes.read(0).weights, plain.read(0).weights, rtol=1e-4, atol=1e-6)
+    compiler.close()
 
 
 def test_a_program_says_the_same_in_its_traced_form():
