@@ -7,7 +7,7 @@ import numpy as np
 
 from schedules.candidates import RATIO, based, inside, interval, ranked
 from schedules.check import COUNT, FACTOR, FRACTION, SHARE, Interval, number, one_of, truth, whole
-from schedules.combine import scale, shift
+from schedules.combine import product, rising, scale, shift
 from schedules.compare import score
 from schedules.guarded import guarded as guard
 from schedules.plan import Fact, Plan, Planned, Spending, fact, least_probe_steps, longest
@@ -185,6 +185,7 @@ def lean(
     warmup_fraction: float = 0.05,
     probe_fraction: float = 0.05,
     start_factor: float = 1 / 16,
+    ramp_fraction: float = 0.5,
     low: float = 0.0,
     high: float = FACTOR.high,
     probe_share: float = 1.0,
@@ -194,6 +195,7 @@ def lean(
 
     The form for whoever counts every step: with a budget of one horizon it keeps 87 % of it. The start is to
     be low: 8 times too low does no harm, 4 times too high damages the weights during warm-up beyond repair.
+    The first `ramp_fraction` of a probe rises to its rate: a jump costs what it would gain.
     So of rates that the validation examples cannot tell apart the lowest is taken; and what ends half as bad
     again as the best before is run at half the rate, unless `guarded` is false. Of a base schedule only what
     follows the warm-up is probed. Factors are relative to the config's learning rate and stay inside
@@ -217,6 +219,7 @@ def lean(
     fraction = number("probe_fraction", probe_fraction, _HALF)
     number("warmup_fraction", warmup_fraction, _WARMUP)
     start = number("start_factor", start_factor, Interval(0, FACTOR.high, "(]"))
+    ramp = number("ramp_fraction", ramp_fraction, Interval(0, 1))
     bounds = interval(low, high)
     share = number("probe_share", probe_share, SHARE)
     spending, facts = Spending(budget), list[Fact]()
@@ -261,8 +264,9 @@ def lean(
             length = kept_steps(len(factors)) or 0
             if not length:
                 return None
-            shape = shift(based(base, warmup_fraction, length)[0], warm)
-            return tuple(Segment(scale(shape, one), probe_steps(length), evals=1) for one in factors)
+            shape, steps = shift(based(base, warmup_fraction, length)[0], warm), probe_steps(length)
+            risen = (product(shape, rising(min(begin, one), one, round(ramp * steps))) for one in factors)
+            return tuple(Segment(one, steps, evals=1) for one in risen)
 
         factors = inside([begin * ratio**place for place in range(k)], *bounds)
         order, probed = yield from ranked(factors, bounds[0], candidates, spending, facts, prefers_low=True)
