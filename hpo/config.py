@@ -440,7 +440,9 @@ def _check_schedules(space: Space, where: str, steps: int, horizon: int) -> None
             if tuner_from_config({"schedule": name}, horizon, steps) is None:
                 schedule_spec.from_config({"schedule": name}, 100)
     except ValueError as error:
-        raise UsageError(f"{where} [space]: {error}") from error
+        given = [f"{name}={value} is" for name, value in (("horizon", horizon), ("budget", steps))]
+        place = f" ([trial] steps = {steps})" if any(words in str(error) for words in given) else ""
+        raise UsageError(f"{where} [space]: {error}{place}") from error
 
 
 def _default_name(reference: str, where: str) -> str:

@@ -77,23 +77,29 @@ def race(
         _, warm = based(base, warmup_fraction, length)
         return max(math.ceil(rank_fraction * length - 1e-9), 2 * warm, least_probe_steps(length))
 
-    def kept_steps(candidates: int) -> int | None:
+    def affordable(candidates: int) -> int | None:
         # Counted from where the race begins, whatever has been spent on the way.
         def fits(length: int) -> bool:
             return (candidates - 1) * rank_steps(length) + length <= spending.left - paid
 
-        length = longest(_SHORTEST, horizon, fits)
-        if length is None:
-            return None
-        probed = spending.probed + paid + (candidates - 1) * rank_steps(length)
-        return length if probed <= share * budget else None
+        return longest(_SHORTEST, horizon, fits)
+
+    def probed_steps(candidates: int, length: int) -> int:
+        return spending.probed + paid + (candidates - 1) * rank_steps(length)
+
+    def kept_steps(candidates: int) -> int | None:
+        length = affordable(candidates)
+        return length if length and probed_steps(candidates, length) <= share * budget else None
 
     if is_swept and (bounds[0] >= HIGH or bounds[1] <= LOW):
         raise ValueError(
             f"a range test sweeps from {LOW:g} to {HIGH:g}: low={low} and high={high} leave none"
         )
     if horizon < _SHORTEST:
-        raise ValueError(f"horizon={horizon} is too short to race: at least {_SHORTEST} steps")
+        raise ValueError(
+            f"horizon={horizon} is too short to race: at least {_SHORTEST} steps, with the probes "
+            f"{paid + rank_steps(_SHORTEST) + _SHORTEST}"
+        )
     if 2 * rank_steps(horizon) > horizon:
         raise ValueError(
             f"ranking at {rank_steps(horizon)} of {horizon} steps (twice the warm-up, at least 20) leaves "
@@ -102,10 +108,9 @@ def race(
     while k > 2 and kept_steps(k) is None:
         k -= 1
     if kept_steps(k) is None:
-        raise ValueError(
-            f"budget={budget} and probe_share={share:g} leave no steps for two candidates and a run of "
-            f"{_SHORTEST} steps: raise them"
-        )
+        length = affordable(k)
+        least = paid + rank_steps(_SHORTEST) + _SHORTEST
+        raise _too_little(budget, least, share, probed_steps(k, length) if length else None)
     spread = [ratio ** (place - (k - 1) / 2) for place in range(k)]
 
     def plan() -> Plan:
@@ -142,6 +147,18 @@ def race(
         yield Keep(Segment(shift(scale(schedule, factor), at), length - at), adopt=best)
 
     return Planned(plan(), spending, facts)
+
+
+def _too_little(budget: int, least: int, share: float, probed: int | None) -> ValueError:
+    """What to raise, and to what; `probed` is what two candidates probe, None if no run can be paid."""
+    if probed is None:
+        return ValueError(
+            f"budget={budget} is too small for two candidates and a run of {_SHORTEST}: at least {least}"
+        )
+    wanted = math.ceil(1000 * probed / budget) / 1000
+    return ValueError(
+        f"probe_share={share:g} of budget={budget} leaves no steps for two candidates: at least {wanted:g}"
+    )
 
 
 def _final(
@@ -227,30 +244,34 @@ def lean(
     def probe_steps(length: int) -> int:
         return max(math.ceil(fraction * length - 1e-9), least_probe_steps(length))
 
-    def kept_steps(candidates: int) -> int | None:
+    def affordable(candidates: int) -> int | None:
         def fits(length: int) -> bool:
             steps = probe_steps(length)
             return candidates * steps + max(1, length - spending.kept - steps) <= spending.left
 
         length = longest(_SHORTEST, horizon, fits)
-        if length is None or length - spending.kept <= probe_steps(length):
-            return None
-        probed = spending.probed + (candidates - 1) * probe_steps(length)
-        return length if probed <= share * budget else None
+        return length if length and length - spending.kept > probe_steps(length) else None
+
+    def probed_steps(candidates: int, length: int) -> int:
+        return spending.probed + (candidates - 1) * probe_steps(length)
+
+    def kept_steps(candidates: int) -> int | None:
+        length = affordable(candidates)
+        return length if length and probed_steps(candidates, length) <= share * budget else None
 
     if horizon < _SHORTEST or 2 * probe_steps(horizon) > horizon:
+        least = max(_SHORTEST, 2 * probe_steps(horizon))
         raise ValueError(
-            f"horizon={horizon} is too short for probes of {probe_steps(horizon)} steps: at least "
-            f"{max(_SHORTEST, 2 * probe_steps(horizon))}, or lower probe_fraction"
+            f"horizon={horizon} is too short for probes of {probe_steps(horizon)} steps: at least {least}, "
+            f"with the probes {least + probe_steps(least)}; or lower probe_fraction"
         )
     while k > 2 and kept_steps(k) is None:
         k -= 1
     first = kept_steps(k)
     if first is None:
-        raise ValueError(
-            f"budget={budget} and probe_share={share:g} leave no steps for two candidates and a run of "
-            f"{_SHORTEST} steps: raise them"
-        )
+        length = affordable(k)
+        least = probe_steps(_SHORTEST) + _SHORTEST
+        raise _too_little(budget, least, share, probed_steps(k, length) if length else None)
 
     def plan() -> Plan:
         length = first
