@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import typer
 
-from hpo.cli import bench, export, extend, init, look, schedule, search, system, train
+from hpo.cli import bench, export, extend, fetch, init, look, schedule, search, submit, system, train
 from hpo.errors import HpoError, RunnerError
 
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 3
@@ -66,6 +66,8 @@ app = typer.Typer(
 for _name, _command in {
     "search": search.search,
     "resume": search.resume,
+    "submit": submit.submit,
+    "fetch": fetch.fetch,
     "train": train.train,
     "extend": extend.extend,
     "list": look.list_studies,

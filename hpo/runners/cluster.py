@@ -1,6 +1,8 @@
 """What a cluster has room for and what has to travel to it: decided from plain tables, without Ray."""
 
+import contextlib
 import math
+import re
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -48,12 +50,31 @@ def _is_loopback_only(address: str) -> bool:
 
 
 def answers(host: str, port: int) -> bool:
-    """Whether anybody listens there."""
+    """Whether a server of Ray's answers there, or one of the same protocol: gRPC, which is HTTP/2.
+
+    A process that hangs is still connected to by the system; it says nothing.
+    """
     try:
-        socket.create_connection((host, port), _SECONDS).close()
+        with socket.create_connection((host, port), _SECONDS) as line:
+            line.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0)))
+            return line.recv(4)[3:] == b"\x04"  # the first frame that a server sends has its settings
     except (OSError, OverflowError):
         return False
-    return True
+
+
+def is_node_of(port: int) -> bool:
+    """Whether a node of the cluster whose head has this port runs on this machine, as far as one can see."""
+    processes = Path("/proc")
+    if not (processes / "self" / "cmdline").exists():
+        return True  # another system: Ray finds out
+    for process in processes.iterdir():
+        if process.name.isdecimal():
+            with contextlib.suppress(OSError):  # it has ended, or is another user's
+                words = (process / "cmdline").read_bytes().split(b"\0")
+                is_one = words[0].endswith(b"/raylet")
+                if is_one and any(re.fullmatch(rb"--gcs-address=.*:%d" % port, word) for word in words):
+                    return True
+    return False
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,7 +14,7 @@ from ray.exceptions import RayError
 from hpo.errors import UsageError
 from hpo.runners.actor import Place
 from hpo.runners.base import Target
-from hpo.runners.cluster import Luggage, answers, packed
+from hpo.runners.cluster import Luggage, answers, is_node_of, packed
 from trials.names import hint
 
 ray = cast(Any, ray_package)  # its own types are half known
@@ -25,6 +25,7 @@ _NOBODY = (
     "no Ray cluster runs on this machine: start one with `ray start --head`, name one with "
     "--address HOST:PORT, or have one of its own with --address local"
 )
+_SUBMITTED = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # of Ray, where it runs what was submitted to it
 _STORE = 256 * 2**20  # bytes of the object store of a cluster of our own: rows pass through it
 
 
@@ -64,12 +65,22 @@ def join(address: str, target: Target) -> Link:
         return Link(target, is_ours=True)
     _knock(address)
     luggage = packed(target)
+    if _SUBMITTED in os.environ:
+        luggage, environment = _carried(luggage), None
+    else:
+        environment = _environment(luggage)
     try:
-        ray.init(address=address, runtime_env=_environment(luggage), **quiet)
+        ray.init(address=address, runtime_env=environment, **quiet)
     except (ConnectionError, RuntimeError, ValueError, OSError, ImportError, RayError) as error:
         ray.shutdown()  # what it has of a cluster by now
         raise UsageError(_in_words(address, luggage, error)) from error
     return Link(luggage.target, is_ours=True)
+
+
+def _carried(luggage: Luggage) -> Luggage:
+    """The same where everything came along already: workers are where this process is."""
+    base = os.path.relpath(luggage.folder or os.curdir)
+    return replace(luggage, target=replace(luggage.target, base=base), folder="")
 
 
 def _environment(luggage: Luggage) -> dict[str, Any]:
@@ -80,23 +91,30 @@ def _environment(luggage: Luggage) -> dict[str, Any]:
 
 
 def _knock(address: str) -> None:
-    """Ray would try for a minute where nobody answers."""
+    """Ray would try for a minute where nobody answers, or where this machine is no node of the cluster."""
     if address == "auto":
-        address = _latest()
-        if not address:
+        found = _latest()
+        if not found:
             return  # Ray looks for itself
+        if not _answers(found):
+            raise UsageError(f"{_NOBODY} (the latest, {found}, answers no more)")
+    else:
+        found = address
+        host, separator, port = address.removeprefix("ray://").rpartition(":")
+        if not separator or not host or not port.isdecimal():
+            raise UsageError(
+                f"address = {address!r} must be auto, local, HOST:PORT or ray://HOST:PORT"
+                f"{hint(address, ['auto', 'local']) if ':' not in address else ''}"
+            )
         if not _answers(address):
-            raise UsageError(f"{_NOBODY} (the latest, {address}, answers no more)")
-        return
-    host, separator, port = address.removeprefix("ray://").rpartition(":")
-    if not separator or not host or not port.isdecimal():
+            raise UsageError(
+                f"no Ray cluster answers at {address}: is it running, and can this machine reach it?"
+            )
+    port = found.rpartition(":")[2]
+    if not found.startswith("ray://") and port.isdecimal() and not is_node_of(int(port)):
         raise UsageError(
-            f"address = {address!r} must be auto, local, HOST:PORT or ray://HOST:PORT"
-            f"{hint(address, ['auto', 'local']) if ':' not in address else ''}"
-        )
-    if not _answers(address):
-        raise UsageError(
-            f"no Ray cluster answers at {address}: is it running, and can this machine reach it?"
+            f"this machine is no node of the cluster at {found}: make it one with "
+            f"`ray start --address {found}`, or use the head's own port for others, ray://HOST:10001"
         )
 
 

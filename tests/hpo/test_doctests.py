@@ -17,6 +17,7 @@ MODULES = [
     "hpo.pruners.never",
     "hpo.runners.cluster",
     "hpo.runners.joining",
+    "hpo.runners.submission",
     "hpo.samplers.base",
     "hpo.samplers.finals",
     "hpo.samplers.grid",
