@@ -59,6 +59,12 @@ class Trial:
         return max(int(beside), self.scored.steps if self.scored is not None else 0)
 
     @property
+    def narrow(self) -> tuple[str, ...]:
+        """Families that it trains on alone, and that a model which trains on none was scored on."""
+        folds = self.scored.folds if self.scored is not None else ()
+        return tuple(name for fold in folds if not fold.trained for name in fold.scored)
+
+    @property
     def kept(self) -> int:
         """Position on the kept trajectory, as of the last report: less than spent where some were probed."""
         return self.reports[-1].step if self.reports else 0

@@ -175,14 +175,19 @@ def opening(history: History) -> str:
     assert history.study is not None
     study, objective = history.study.study, history.objective
     search = study.get("search", {})
-    aim = "minimises" if objective.goal == "min" else "maximises"
-    parts = [f"study {history.study.name} {aim} {objective.metric}"]
+    parts = [f"study {history.study.name} {_aim(objective)}"]
+    if objective.chosen_by is not None:
+        parts.append(f"and {_aim(objective.chosen_by)} among the leading third,")
     if names := " and ".join(str(search[key]) for key in ("sampler", "pruner") if search.get(key)):
         parts.append(f"with {names}")
     if history.trials:
         ended = len(history.trials) - len(history.running)
         parts.append(f"(taken up: {ended} trials ended, {words.count(history.spent)} steps spent)")
     return " ".join(parts)
+
+
+def _aim(objective: Objective) -> str:
+    return f"{'minimises' if objective.goal == 'min' else 'maximises'} {objective.metric}"
 
 
 def ending(history: History, trial: Trial, is_best: bool) -> str:

@@ -11,6 +11,7 @@ from schedules import spec as schedules
 
 _STATES: tuple[State, ...] = ("completed", "stopped", "diverged", "failed", "out_of_memory", "running")
 _CURVE_WIDTH = 40  # letters
+_NAMED = 4  # trials that a line names
 
 
 def summary(
@@ -56,6 +57,7 @@ def summary(
     folds = f", and {words.count(history.fold_steps)} of fold models," if history.fold_steps else ""
     lines.append(f"spent: {steps}{folds} in {words.duration(history.elapsed())}")
     lines.extend(f"note: {notice.text}" for notice in history.notices)
+    lines.extend(_narrow(history))
     if report:
         lines.append(f"report: {report}")
     if resume:
@@ -101,6 +103,19 @@ def _schedule(history: History, trial: Trial, folder: Path | None, encoding: str
 
 def _rounded(table: Mapping[str, Any]) -> dict[str, Any]:
     return {name: float(words.number(one)) if isinstance(one, float) else one for name, one in table.items()}
+
+
+def _narrow(history: History) -> list[str]:
+    """That shifted scores do not do justice to trials that train on one family, if there are any."""
+    narrow = [trial for trial in history.trials.values() if trial.narrow]
+    if not narrow:
+        return []
+    named = [f"{trial.spec.trial} ({', '.join(trial.narrow)})" for trial in narrow[:_NAMED]]
+    more = [f"{len(narrow) - _NAMED} more"] if len(narrow) > _NAMED else []
+    return [
+        f"note: trained on one family of shifts alone: trial {', '.join([*named, *more])}; what that gains "
+        "under shifts of its kind is in no score, so that it can be better elsewhere than it is ranked"
+    ]
 
 
 def _failure(history: History) -> list[str]:
