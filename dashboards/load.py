@@ -61,7 +61,12 @@ class Study:
         rest = [trial for trial in self.history.trials.values() if np.isfinite(self.history.value(trial))]
         return sorted(
             rest,
-            key=lambda trial: (trial.state != "completed", self.history.value(trial), trial.spec.trial),
+            key=lambda trial: (
+                trial.state != "completed",
+                0 if self.objective.is_single else self.history.fronts.get(trial.spec.trial, len(rest)),
+                self.history.value(trial),
+                trial.spec.trial,
+            ),
         )
 
     def value(self, trial: Trial) -> float:

@@ -13,7 +13,7 @@ from typing import Any, Literal, cast
 from hpo import rate_bounds, studyfile, validation
 from hpo.errors import UsageError
 from hpo.limits import Limits
-from hpo.loop import Plan
+from hpo.loop import SECONDS, Plan
 from hpo.objective import Objective
 from hpo.options import read_options, unknown
 from hpo.pruners import base as pruners
@@ -28,7 +28,7 @@ from schedules import spec as schedule_spec
 from schedules.tuner_spec import is_tuner, tuner_from_config
 from trials.names import TASKS, load_object
 from trials.seeding import key, stream
-from trials.spec import Value
+from trials.spec import SIZES, Value
 from trials.validation import PLAIN, Validation
 
 DEFAULT_TRIALS = 32
@@ -93,6 +93,19 @@ class StudyConfig:
             *(steps, tuple(rungs), int(trial["horizon"]) or steps, self.seed, int(trial["split_seed"])),
             folds="beside" if self.has_folds_beside() else "none",
         )
+
+    def check_metrics(self, reported: Sequence[str]) -> None:
+        """Refuse metrics that trials will not report, given the names of those they will; () when unknown.
+
+        Raises:
+            UsageError: the name, and what it could have been.
+        """
+        if not reported:
+            return
+        sizes = SIZES if self.kind == "task" else ()
+        for name in self.objective.names:
+            if name not in (*reported, *sizes, SECONDS):
+                raise UsageError(f"{self.where}: {unknown('metric', name, (*reported, *sizes, SECONDS))}")
 
     def sampler(self) -> Sampler:
         """The sampler it names."""
@@ -167,6 +180,7 @@ class StudyConfig:
             str(self.base),
             str(folder),
             metric=self.objective.metric,
+            sizes=tuple(name for name in SIZES if name in self.objective.names),
             split_seed=int(trial["split_seed"]),
             targets=dict(self.table["report"]["targets"]),
             tick=int(trial["tick"]),
@@ -399,6 +413,7 @@ def build(
     try:
         # Options of the sampler and pruner, found out now; the sampler itself loads its library later.
         config.pruner()
+        samplers.check(search["sampler"], objective)
         read_options(filled["sampler"], SAMPLERS[search["sampler"]].options, f"sampler {search['sampler']!r}")
     except UsageError as error:
         raise UsageError(f"{where}: {error}") from error

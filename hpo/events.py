@@ -112,6 +112,7 @@ class StudyFinished:
     best: int | None = None  # the chosen trial
     test: Mapping[str, float] = field(default_factory=dict[str, float])  # its metrics on the test split
     targets: Figures = field(default_factory=dict[str, Mapping[str, Mapping[str, float]]])
+    error: str = ""  # why the study cannot go on as it is
 
 
 @dataclass(frozen=True, slots=True)

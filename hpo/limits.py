@@ -1,5 +1,6 @@
 """When a study ends. A limit that is None does not limit."""
 
+import math
 from dataclasses import dataclass
 
 from hpo.history import History
@@ -31,9 +32,9 @@ class Limits:
         if self.no_improvement is None:
             return False
         ended = [trial for trial in history.trials.values() if trial.finished is not None]
-        if not history.incumbents:
+        best = history.improved
+        if math.isnan(best):
             return len(ended) >= self.no_improvement
-        best = history.trials[history.incumbents[-1].trial].finished or 0.0
         return sum((trial.finished or 0.0) > best for trial in ended) >= self.no_improvement
 
     def reached(self, history: History, now: float) -> str:

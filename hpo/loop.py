@@ -7,8 +7,8 @@ again with the same spec and drops the reports that the journal has already.
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,12 +33,15 @@ from hpo.events import (
 from hpo.history import History, Trial
 from hpo.leading import fold_specs, whole, without_score
 from hpo.limits import Limits
+from hpo.objective import Objective
 from hpo.pruners.base import Pruner
 from hpo.runners.base import Heard, Runner
 from hpo.samplers.base import Sampler
 from hpo.store import Store
 from trials.seeding import key
 from trials.spec import TrialSpec
+
+SECONDS = "seconds"  # a metric that every trial has, where the study names it: those of its training
 
 _POLL_SECONDS = 0.25
 
@@ -114,6 +117,7 @@ class Search:
     _stopping: set[int] = field(default_factory=set[int])
     _noticed: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])  # topics and texts
     _interrupted: bool = False
+    _is_told: bool = False  # every metric that is sought or bounded was reported
 
     def interrupt(self) -> None:
         """End after the events at hand; callable from a signal handler."""
@@ -192,6 +196,8 @@ class Search:
             if self._interrupted:
                 raise Interrupted
             reason = self.limits.reached(self.history, self.clock())
+            if not reason and self._unreported():
+                reason = "a metric is not reported"
             if reason:
                 self._stop_all(reason)
                 return reason
@@ -204,6 +210,24 @@ class Search:
             events = self.runner.poll(_POLL_SECONDS)
             self.timers.runner += time.perf_counter() - began
             self._hear(events)
+
+    def _unreported(self) -> str:
+        """Why the study cannot go on: no trial reports a metric that is sought or bounded; "" otherwise."""
+        objective = self.history.objective
+        if self._is_told or objective.is_single:
+            return ""
+        done = [trial for trial in self.history.trials.values() if trial.state == "completed"]
+        if not done:
+            return ""
+        told = {
+            name for trial in self.history.trials.values() for one in trial.reports for name in one.metrics
+        }
+        names = [part.metric for part in objective.others]
+        if not objective.is_lenient:
+            names += [bound.metric for bound in objective.bounds]
+        lacking = [name for name in names if name not in told]
+        self._is_told = not lacking
+        return _lack(objective, lacking[0], told) if lacking else ""
 
     def _refill(self) -> str:
         """Start as many trials as there is room for; why there will be no more, or ""."""
@@ -250,7 +274,7 @@ class Search:
     def _hear(self, events: Sequence[Heard]) -> None:
         self._notice(events)
         told = [event for event in events if not isinstance(event, Noticed)]
-        fresh = [self._as_judged(event) for event in told if self._is_fresh(event)]
+        fresh = [self._as_measured(self._as_judged(event)) for event in told if self._is_fresh(event)]
         if not fresh:
             return
         self._publish(fresh)
@@ -280,6 +304,14 @@ class Search:
         if event.row and self.folder is not None:
             (self.folder / event.row).unlink(missing_ok=True)
         return TrialFinished(event.trial, "stopped", event.time)
+
+    def _as_measured(self, event: _Told) -> _Told:
+        """The event, with its seconds among the metrics where the study seeks or bounds them."""
+        if not isinstance(event, TrialReported) or SECONDS not in self.history.objective.names:
+            return event
+        report = event.report
+        metrics = {SECONDS: report.seconds, **report.metrics}
+        return TrialReported(replace(report, metrics=metrics), event.time)
 
     def _is_fresh(self, event: _Told) -> bool:
         number = event.report.trial if isinstance(event, TrialReported) else event.trial
@@ -349,7 +381,14 @@ class Search:
     # -- the end ------------------------------------------------------------------------------------------
 
     def _finish(self, reason: str) -> None:
-        """Selection is over: read the test split for the chosen trial and the targets for those that lead."""
+        """Selection is over: read the test split for the chosen trial and the targets for those that lead.
+
+        Where it could not be made, as a metric is missing, nothing is read.
+        """
+        error = self._unreported()
+        if error:
+            self._publish([StudyFinished(reason, self.clock(), error=error)])
+            return
         best = self.history.best
         test: Mapping[str, float] = {}
         number: int | None = None
@@ -388,10 +427,10 @@ class Search:
             return {}
 
     def _kept(self) -> set[int]:
-        """Trials whose rows are kept: the best, and those that targets are to be read for."""
-        best = self.history.best
+        """Trials whose rows are kept: the best or the front, and those that targets are to be read for."""
+        front = self.history.front
         some = compared(self.history, self.compared) if self.compared else []
-        return {trial.spec.trial for trial in (*some, *([] if best is None else [best]))}
+        return {trial.spec.trial for trial in (*some, *front)}
 
     def _tidy_row(self, trial: Trial) -> None:
         """Keep the best row and those that targets are read for, unless all are wanted or may be chosen."""
@@ -422,6 +461,18 @@ class Search:
         for folder in ("traces", "scores"):
             for path in (self.folder / folder).glob(".trial-[0-9]*"):
                 path.unlink(missing_ok=True)
+
+
+def _lack(objective: Objective, name: str, told: Collection[str]) -> str:
+    """That no trial reports a metric, and what can be done."""
+    bounds = [bound.words() for bound in objective.bounds if bound.metric == name]
+    known = ", ".join(sorted(told)) or "nothing"
+    if not bounds:
+        return f"no trial reports {name!r}, which metric names; they report {known}"
+    return (
+        f"no trial reports {name!r}, which [constraints] bounds ({bounds[0]}); they report {known}: correct "
+        "the name in a new study, or go on without this constraint with `hpo resume STUDY --force`"
+    )
 
 
 def versions() -> dict[str, str]:

@@ -24,7 +24,7 @@ _KEYS: dict[str, dict[str, tuple[Any, str]]] = {
     "": {
         "task": (None, "text or table"),
         "name": ("", "text"),
-        "metric": ("val_loss", "text or table"),
+        "metric": ("val_loss", "text, table or list"),
         "base": ("", "text"),
         "kind": ("", "text"),
     },
@@ -48,7 +48,13 @@ _KEYS: dict[str, dict[str, tuple[Any, str]]] = {
         "time": ("", "text"),
         "interval": (0.0, "not negative"),
     },
-    "search": {"sampler": ("tpe", "text"), "pruner": ("asha", "text"), "seed": (0, "whole")},
+    "constraints": {},
+    "search": {
+        "sampler": ("tpe", "text"),
+        "pruner": ("asha", "text"),
+        "seed": (0, "whole"),
+        "unreported": ("refuse", "refuse|allow"),
+    },
     "sampler": {},
     "pruner": {},
     "runner": {
@@ -94,6 +100,10 @@ def check(value: Any, wanted: str, place: str) -> Any:
     whole = isinstance(value, int) and not isinstance(value, bool)
     right, words = {
         "text": (isinstance(value, str), "a text"),
+        "text, table or list": (
+            isinstance(value, (str, Mapping, list)),
+            "a text, a table or a list of these",
+        ),
         "text or table": (isinstance(value, (str, Mapping)), "a text or a table"),
         "table": (isinstance(value, Mapping), "a table"),
         "whole": (whole and value >= 0, "a whole number of at least 0"),

@@ -27,7 +27,7 @@ from trials.rows import Row
 from trials.scores import Scores
 from trials.scoring import Asked, Scorer
 from trials.signals import LOSS
-from trials.spec import Report, TrialSpec, is_out_of_memory
+from trials.spec import SIZES, Report, TrialSpec, is_out_of_memory
 
 TICK = 10
 
@@ -72,10 +72,14 @@ class Drive:
         make_tuner: MakeTuner = scheduled,
         metric: str = "val_loss",
         sharpness: bool = False,
+        sizes: Sequence[str] = (),
     ) -> None:
         if tick < 1:
             raise ValueError(f"tick={tick} must be at least 1 step")
         self.lanes, self.tick_steps, self._make_tuner = lanes, tick, make_tuner
+        weights, buffers = lanes.program.layout.weight_count, lanes.program.layout.buffer_count
+        known: dict[str, int] = dict(zip(SIZES, (weights, 4 * (weights + buffers)), strict=True))
+        self._sizes = {name: float(known[name]) for name in sizes}  # that reports say, of `SIZES`
         self._sharpness = sharpness  # whether reports say it: tens of gradients each
         self._telling = ("train_loss", metric)  # not finite: diverged; other metrics may be undefined early
         self._courses: dict[int, Course] = {}  # in the order of admission
@@ -439,7 +443,7 @@ class Drive:
         first = [] if course.first_losses is None else [course.first_losses]
         losses = np.concatenate(course.since_report or first)
         course.since_report = []
-        values = {"train_loss": float(losses.mean()), **metrics}
+        values = {"train_loss": float(losses.mean()), **metrics, **self._sizes}
         bad = next((name for name in self._telling if not math.isfinite(values.get(name, 0.0))), "")
         if bad:
             return self._diverge(course, values, f"{bad} is {values[bad]}")

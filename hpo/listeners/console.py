@@ -175,9 +175,9 @@ def opening(history: History) -> str:
     assert history.study is not None
     study, objective = history.study.study, history.objective
     search = study.get("search", {})
-    parts = [f"study {history.study.name} {_aim(objective)}"]
+    parts = [f"study {history.study.name} {objective.words()}"]
     if objective.chosen_by is not None:
-        parts.append(f"and {_aim(objective.chosen_by)} among the leading third,")
+        parts.append(f"and {objective.chosen_by.words()} among the leading third,")
     if names := " and ".join(str(search[key]) for key in ("sampler", "pruner") if search.get(key)):
         parts.append(f"with {names}")
     if history.trials:
@@ -186,24 +186,24 @@ def opening(history: History) -> str:
     return " ".join(parts)
 
 
-def _aim(objective: Objective) -> str:
-    return f"{'minimises' if objective.goal == 'min' else 'maximises'} {objective.metric}"
-
-
 def ending(history: History, trial: Trial, is_best: bool) -> str:
     """One line on a trial that ended."""
     parts = [f"trial {trial.spec.trial} {trial.state}"]
     objective = history.objective
     if trial.state in ("completed", "stopped") and trial.reports:
-        found = trial.reports[-1].metrics.get(objective.metric, float("nan"))
-        parts.append(f"{objective.metric}={words.number(found)} after {taken(trial)}")
+        metrics = trial.reports[-1].metrics
+        found = [f"{one}={words.number(metrics.get(one, float('nan')))}" for one in objective.names]
+        parts.append(f"{' '.join(found)} after {taken(trial)}")
+        if trial.state == "completed" and history.excess(trial) > 0:
+            parts.append("(beyond the constraints)")
     if trial.error:
         # The last line of a traceback says what went wrong.
         parts.append(f"({trial.error.strip().splitlines()[-1].strip()})")
     elif trial.stop_reason:
         parts.append(f"({trial.stop_reason})")
     parts.append(words.config(searched(history, trial)))
-    return ("new best: " if is_best else "") + " ".join(parts)
+    is_new = objective.others and trial in history.front
+    return ("in the front: " if is_new else "new best: " if is_best else "") + " ".join(parts)
 
 
 def scored(history: History, event: TrialScored) -> str:

@@ -137,7 +137,7 @@ class Live:
         grid.add_row(Text(self._totals(now, part), style="dim"))
         name = history.study.name if history.study else ""
         goal = history.objective
-        aim = f"{'minimise' if goal.goal == 'min' else 'maximise'} {goal.metric}"
+        aim = goal.words()
         if goal.chosen_by is not None:
             aim += f", choose by {goal.chosen_by.metric}"
         return Panel(

@@ -36,6 +36,7 @@ def summary(
     if best is None:
         ended = len(history.trials) - len(history.running)
         lines.append(f"no trial has a result ({ended} ended)")
+        lines.extend(_beyond(history))
         lines.extend(_failure(history))
     else:
         state = (
@@ -43,11 +44,15 @@ def summary(
             if best.state == "completed"
             else f", {best.state} after {words.steps(best.spent, best.kept, best.wall)}"
         )
-        lines.append(f"best: trial {best.spec.trial} of {len(history.trials)}{state}")
+        lines.extend(_front(history))
+        first = f" by {history.objective.metric}" if history.objective.others else ""
+        lines.append(f"best{first}: trial {best.spec.trial} of {len(history.trials)}{state}")
         lines.extend(_table(_metrics(history, best)))
         lines.append("config:")
         lines.extend(_table({name: words.value(value) for name, value in best.spec.config.items()}))
         lines.extend(_schedule(history, best, folder, encoding))
+    if history.finish is not None and history.finish.error:
+        lines.append(f"error: {history.finish.error}")
     if history.finish is not None and history.finish.test:
         lines.append(f"test split, {readings(history)}:")
         lines.extend(_table({name: words.number(value) for name, value in history.finish.test.items()}))
@@ -70,6 +75,42 @@ def chosen(history: History) -> Trial | None:
     if history.finish is not None and history.finish.best is not None:
         return history.trials.get(history.finish.best)
     return history.best
+
+
+def _front(history: History) -> list[str]:
+    """The trials of the front, a line each under the names of the metrics; [] where one metric is sought."""
+    parts, front = history.objective.parts, history.front
+    if len(parts) == 1 or not front:
+        return []
+    rows = [("trial", *(part.metric for part in parts))]
+    for trial in front:
+        values = history.values(trial)
+        shown = [words.number(part.shown(value)) for part, value in zip(parts, values, strict=True)]
+        rows.append((str(trial.spec.trial), *shown))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    count = f"{len(front)} trial{'s' if len(front) > 1 else ''} that no other beats"
+    return [
+        f"front: {count}",
+        *(
+            "  " + "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+            for row in rows
+        ),
+    ]
+
+
+def _beyond(history: History) -> list[str]:
+    """Which trial is least far beyond the constraints, where none keeps them."""
+    trial = history.nearest
+    if trial is None:
+        return []
+    bounds = history.objective.bounds
+    found = ", ".join(
+        f"{bound.metric} {words.number(trial.metrics[bound.metric])}"
+        for bound in bounds
+        if bound.metric in trial.metrics
+    )
+    kept = " and ".join(bound.words() for bound in bounds)
+    return [f"  none keeps {kept}; the nearest is trial {trial.spec.trial}: {found or 'not reported'}"]
 
 
 def _metrics(history: History, trial: Trial) -> dict[str, str]:

@@ -2,12 +2,18 @@
 
 Li et al., "A System for Massively Parallel Hyperparameter Tuning", MLSys 2020, arXiv:1810.05934, in the form
 that Ray Tune and Syne Tune gave it: a trial that would wait for its promotion is ended, nothing is paused.
+Several metrics, and constraints, rank by fronts, as in Schmucker et al., "Multi-objective Asynchronous
+Successive Halving", 2021, arXiv:2106.12639, without an order within a front: none of the first is stopped.
 """
 
 import math
 from bisect import bisect_left, insort
 from collections import defaultdict
+from collections.abc import Mapping
 
+import numpy as np
+
+from hpo.dominance import ahead
 from hpo.events import Event, TrialReported, TrialStarted
 from hpo.objective import Objective
 from hpo.pruners.progress import Progress
@@ -27,6 +33,9 @@ class Asha:
         self._budgets: dict[int, int] = {}
         self._levels: dict[int, list[int]] = {}  # trial -> levels ahead of it, lowest first
         self._values: dict[int, list[float]] = defaultdict(list)  # level -> values seen, sorted
+        self._rows: dict[int, list[tuple[float, ...]]] = defaultdict(
+            list
+        )  # the same, several: (m,) and excess
         self._reasons: dict[int, str] = {}
         self._progress = Progress()
 
@@ -40,10 +49,13 @@ class Asha:
             case TrialReported(report):
                 unfinished = report.spent < self._budgets[report.trial]
                 has_moved = self._progress.has_moved(report)
-                if unfinished and has_moved and self._objective.metric in report.metrics:
+                if unfinished and has_moved and self._objective.is_told(report.metrics):
                     levels = self._levels[report.trial]
                     while levels and levels[0] <= report.spent:
-                        self._judge(report.trial, levels.pop(0), self._objective.value(report.metrics))
+                        if self._objective.is_single:
+                            self._judge(report.trial, levels.pop(0), self._objective.value(report.metrics))
+                        else:
+                            self._judge_front(report.trial, levels.pop(0), report.metrics)
             case _:
                 pass
 
@@ -56,6 +68,20 @@ class Asha:
                 trial,
                 f"asha: rung {level}: {self._objective.shown(value):.4g} is not among "
                 f"the best {best} of {len(values)}",
+            )
+
+    def _judge_front(self, trial: int, level: int, metrics: Mapping[str, float]) -> None:
+        rows = self._rows[level]
+        # What is bounded and not reported yet says nothing yet.
+        rows.append((*self._objective.values(metrics), self._objective.excess(metrics, missing=0.0)))
+        table = np.array(rows)
+        better = ahead(table[:, :-1], table[:, -1], len(rows) - 1)
+        best = max(1, len(rows) // self._eta)
+        if better >= best:
+            self._reasons.setdefault(
+                trial,
+                f"asha: rung {level}: {better} of {len(rows)} trials are in better fronts, "
+                f"and the best {best} go on",
             )
 
     def keep(self, trial: int) -> bool:

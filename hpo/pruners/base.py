@@ -39,19 +39,22 @@ class Entry:
 
     build: Callable[[Objective, Options], Pruner]
     options: Mapping[str, Option] = field(default_factory=dict[str, Option])
+    several: bool = False  # whether it judges by several metrics, and by constraints
 
 
 def _trust(objective: Objective, options: Options) -> Pruner:
     from hpo.pruners.trust import Trust
+    from hpo.pruners.trust_front import TrustFront
 
-    return Trust(objective, **options)
+    return Trust(objective, **options) if objective.is_single else TrustFront(objective, **options)
 
 
 PRUNERS: dict[str, Entry] = {
-    "never": Entry(lambda objective, options: Never()),
+    "never": Entry(lambda objective, options: Never(), several=True),
     "median": Entry(
         lambda objective, options: Median(objective, **options),
         {"startup_trials": Option(5, low=1), "grace_fraction": Option(0.0, low=0, high=1)},
+        several=True,
     ),
     "asha": Entry(
         lambda objective, options: Asha(objective, **options),
@@ -59,6 +62,7 @@ PRUNERS: dict[str, Entry] = {
         # opposite of the end (correlation -0.41), because short runs flatter large rates that have not
         # annealed.
         {"eta": Option(3, low=2), "rungs": Option(1, low=1)},
+        several=True,
     ),
     "trust": Entry(
         _trust,
@@ -67,6 +71,7 @@ PRUNERS: dict[str, Entry] = {
             "chance": Option(0.05, low=0, high=0.5),
             "audits": Option(0.05, low=0, high=1),
         },
+        several=True,
     ),
 }
 
@@ -75,9 +80,16 @@ def build(name: str, objective: Objective, options: Options | None = None) -> Pr
     """The named pruner.
 
     Raises:
-        UsageError: an unknown pruner, an unknown option, or a value that does not fit.
+        UsageError: an unknown pruner, an unknown option, or a value that does not fit; one that judges by one
+            metric, where there are several or constraints.
     """
     if name not in PRUNERS:
         raise UsageError(unknown("pruner", name, PRUNERS))
     entry = PRUNERS[name]
+    if not objective.is_single and not entry.several:
+        able = ", ".join(sorted(one for one, entry in PRUNERS.items() if entry.several))
+        raise UsageError(
+            f"pruner {name!r} judges by one metric without constraints, and the study {objective.words()}; "
+            f"by several do: {able}"
+        )
     return entry.build(objective, read_options(options or {}, entry.options, f"pruner {name!r}"))

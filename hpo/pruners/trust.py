@@ -19,7 +19,7 @@ from hpo.pruners.progress import Progress
 from trials.seeding import key
 from trials.spec import TrialSpec
 
-_CONCORDANCE = 0.65  # share of pairs, at the low end of its interval, that a trusted rung ranks rightly
+LEAST_CONCORDANCE = 0.65  # share of pairs, at the low end of its interval, that a trusted rung ranks rightly
 _ONE_SIDED_80 = 0.8416  # quantile of the normal
 _SETTLED = 0.1  # of the budget that a trial may take beyond its warm-up, or after going on from a row
 
@@ -80,7 +80,7 @@ class Trust:
         self._judged[trial] = level
         best = self._forecasts.best()
         trusted = self._ranked(level)
-        if trusted is None or trusted[0] < _CONCORDANCE:
+        if trusted is None or trusted[0] < LEAST_CONCORDANCE:
             return
         forecast = self._forecasts.of(trial)
         if not math.isfinite(value):
@@ -95,7 +95,11 @@ class Trust:
             return
         _, share, count = trusted
         reason = f"trust: rung {spent}: {told}; it ranks {share:.0%} of the pairs of {count} ends rightly"
-        if key(spec.seed, "audit") % 10_000 < 10_000 * self._audits:
+        self._stop_or_audit(trial, reason)
+
+    def _stop_or_audit(self, trial: int, reason: str) -> None:
+        """Stop a trial, unless it is one of those that run on as an audit."""
+        if key(self._specs[trial].seed, "audit") % 10_000 < 10_000 * self._audits:
             self._audited[trial] = reason
         else:
             self._reasons.setdefault(trial, reason)

@@ -111,6 +111,7 @@ class Target:
     expected_steps: int = 0  # trial-steps the study may take, over all workers
     save: bool = True  # rows of completed trials, and traces
     sharpness: bool = False  # whether reports say it
+    sizes: tuple[str, ...] = ()  # of `trials.spec.SIZES`, that reports of a task say
     device: str = ""  # "": the first CUDA device, else the CPU
     threads: int = 0  # of each process; 0: leave as it is
     kind: Literal["lanes", "inline"] = "lanes"  # what a process of its own runs

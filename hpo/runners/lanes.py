@@ -213,6 +213,7 @@ class LanesRunner:
                 self.target.tick,
                 metric=self.target.metric,
                 sharpness=self.target.sharpness,
+                sizes=self.target.sizes,
             )
             self._drives[parts.key] = FoldedDrive(drive, self._validation.folds)
             self._turns.append(parts.key)

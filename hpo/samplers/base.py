@@ -40,6 +40,7 @@ class Entry:
 
     build: Build
     options: Mapping[str, Option] = field(default_factory=dict[str, Option])
+    several: bool = True  # whether it searches by several metrics at once, or by none of them
 
 
 def _optuna(name: str) -> Build:
@@ -80,6 +81,7 @@ SAMPLERS: dict[str, Entry] = {
     "cmaes": Entry(
         _optuna("cmaes"),
         {"startup_trials": Option(1, low=1), "population_size": Option(0, low=4)},  # left out: by dimension
+        several=False,
     ),
     "nsga2": Entry(
         _optuna("nsga2"),
@@ -92,16 +94,29 @@ SAMPLERS: dict[str, Entry] = {
 }
 
 
+def check(name: str, objective: Objective) -> None:
+    """Refuse a sampler that there is none of, or that cannot search by several metrics where there are.
+
+    Raises:
+        UsageError: with the names of those that can.
+    """
+    if name not in SAMPLERS:
+        raise UsageError(unknown("sampler", name, SAMPLERS))
+    if objective.others and not SAMPLERS[name].several:
+        able = ", ".join(sorted(one for one, entry in SAMPLERS.items() if entry.several))
+        metrics = ", ".join(part.metric for part in objective.parts)
+        raise UsageError(f"sampler {name!r} searches by one metric, not by {metrics}; by several do: {able}")
+
+
 def build(
     name: str, space: Space, objective: Objective, seed: int = 0, options: Options | None = None
 ) -> Sampler:
     """The named sampler.
 
     Raises:
-        UsageError: an unknown sampler, an unknown option, or a value that does not fit.
+        UsageError: an unknown sampler, an unknown option, or a value that does not fit; as `check`.
     """
-    if name not in SAMPLERS:
-        raise UsageError(unknown("sampler", name, SAMPLERS))
+    check(name, objective)
     entry = SAMPLERS[name]
     return entry.build(
         space, objective, seed, read_options(options or {}, entry.options, f"sampler {name!r}")

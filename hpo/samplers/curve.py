@@ -21,6 +21,7 @@ from hpo.objective import Objective
 from hpo.samplers.features import Features
 from hpo.samplers.gaussian import Kernel, Posterior, default, learn, log_improvement
 from hpo.samplers.parzen import Density
+from hpo.samplers.scalarised import Scalarised
 from hpo.space import Space
 from trials.seeding import stream
 from trials.spec import Config
@@ -52,6 +53,7 @@ class Curve:
         self._space, self._seed, self._startup = space, seed, startup_trials
         self._features = Features(space)
         self._forecasts = Forecasts(objective)
+        self._scalarised = None if objective.is_single else Scalarised(objective, seed)
         self._configs: dict[int, Config] = {}
         self._points = np.empty((0, self._features.d))  # of trials in order of their start
         self._places: dict[int, int] = {}  # trial -> its row
@@ -66,6 +68,8 @@ class Curve:
         """Take in one event."""
         self._cache.clear()
         self._forecasts.tell(event)
+        if self._scalarised is not None:
+            self._scalarised.tell(event)
         if isinstance(event, TrialStarted):
             number, config = event.spec.trial, event.spec.config
             self._next = max(self._next, number + 1)
@@ -90,14 +94,22 @@ class Curve:
         most = 20 if len(results) <= 100 else 6
         self._kernel = learn(columns, values[chosen], extra[chosen], self._kernel, most)
 
-    def _results(self) -> list[_Result]:
-        """Of every trial of which something is known, in the order of their numbers."""
+    def _results(self, number: int = -1) -> list[_Result]:
+        """Of every trial of which something is known, in the order of their numbers.
+
+        Several metrics are weighed as for the suggestion of this number.
+        """
         found: list[_Result] = []
+        weighed = {} if self._scalarised is None else self._scalarised.weighed(number)
         for trial, course in self._forecasts.courses.items():
             if trial not in self._places or course.goes_on:
                 continue
             if course.state in ("diverged", "failed", "out_of_memory"):
                 found.append(_Result(trial, math.inf, 0.0, True))
+                continue
+            if self._scalarised is not None:
+                if trial in weighed:
+                    found.append(_Result(trial, *weighed[trial]))
                 continue
             forecast = self._forecasts.of(trial)
             if forecast is not None:
@@ -113,7 +125,7 @@ class Curve:
         return self._cache[:n]
 
     def _proposed(self, n: int) -> list[Suggestion]:
-        results = self._results()
+        results = self._results(self._next)
         numbers = range(self._next, self._next + n)
         rngs = {number: stream(self._seed, "sampler", number) for number in numbers}
         known = sum(not result.broke for result in results)
@@ -130,6 +142,10 @@ class Curve:
         pool: _Pool | None = None
         for index, number in enumerate(numbers):
             rng = rngs[number]
+            if self._scalarised is not None and index:
+                results = self._results(number)
+                model = _Model(self._features, self._kernel, results, self._points, self._places)
+                pool = None
             if rng.random() < _RANDOM_SHARE:
                 point = self._features.snapped(rng.random((1, self._features.d)))
             else:

@@ -3,16 +3,19 @@
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpo import codec
+from hpo.bounds import Bound
+from hpo.dominance import fronts
 from hpo.events import Event, TrialFinished, TrialReported, TrialStarted
 from hpo.objective import Objective
 from hpo.pruners.base import PRUNERS, Pruner, build
 from hpo.space import Float, Space
-from tests.hpo_strategies import BUDGET, Play, actions
+from tests.hpo_strategies import BUDGET, RUNGS, Play, actions
 from trials.seeding import stream
 from trials.spec import Report, TrialSpec
 
@@ -32,10 +35,24 @@ def fresh(name: str, objective: Objective, events: Sequence[Event] = ()) -> Prun
 
 
 def played(
-    script: list[tuple[str, float]], hear: Callable[[Event], None] = lambda event: None
+    script: list[tuple[str, float]],
+    hear: Callable[[Event], None] = lambda event: None,
+    others: tuple[str, ...] = (),
 ) -> list[Event]:
     """A study whose trials go on whatever the pruner says."""
-    return Play(SPACE, lambda n: [SPACE.sample(stream(n))] * n, hear).run(script)
+    return Play(SPACE, lambda n: [SPACE.sample(stream(n))] * n, hear, others=others).run(script)
+
+
+def several(goal: str) -> Objective:
+    """Two metrics, and a bound on a third."""
+    return Objective(
+        "val_loss",
+        others=(Objective("size", "max" if goal == "max" else "min"),),
+        bounds=(Bound("seconds", high=2.0),),
+    )
+
+
+JUDGES_SEVERAL = [name for name, entry in PRUNERS.items() if entry.several]
 
 
 def trials(events: Sequence[Event]) -> list[int]:
@@ -79,6 +96,53 @@ def test_the_best_trial_at_every_rung_it_reached_is_never_stopped(name, script, 
         reached = [at_rung for at_rung in values.values() if trial in at_rung]
         if all(at_rung[trial] == min(at_rung.values()) for at_rung in reached):
             assert pruner.keep(trial)
+
+
+@pytest.mark.parametrize("name", JUDGES_SEVERAL)
+@law
+@given(script=actions, goal=goals)
+def test_of_several_metrics_none_in_the_first_front_at_every_rung_is_stopped(name, script, goal) -> None:
+    objective = several(goal)
+    events = played(script, others=("size", "seconds"))
+    pruner = fresh(name, objective, events)
+    rows: dict[int, dict[int, tuple[float, ...]]] = defaultdict(dict)
+    for event in events:
+        if isinstance(event, TrialReported):
+            metrics = event.report.metrics
+            rows[event.report.spent][event.report.trial] = (
+                *objective.values(metrics),
+                objective.excess(metrics),
+            )
+    leads = dict.fromkeys(trials(events), True)
+    for at_rung in rows.values():
+        table = np.array(list(at_rung.values()))
+        for trial, front in zip(at_rung, fronts(table[:, :-1], table[:, -1]), strict=True):
+            leads[trial] &= bool(front == 0)
+    for trial, does_lead in leads.items():
+        assert pruner.keep(trial) or not does_lead
+    replayed = fresh(name, objective, [codec.decode(codec.encode(event)) for event in events])
+    assert [replayed.reason(trial) for trial in leads] == [pruner.reason(trial) for trial in leads]
+
+
+@pytest.mark.parametrize("name", [name for name in JUDGES_SEVERAL if name != "never"])
+def test_a_trial_that_is_worse_in_every_metric_is_stopped(name: str) -> None:
+    objective = several("max")
+    pruner = fresh(name, objective)
+
+    def run(trial: int, loss: float, size: float) -> None:
+        pruner.tell(TrialStarted(TrialSpec(trial, {}, trial + 1, BUDGET, RUNGS, BUDGET, 0), 0.0))
+        for rung in RUNGS:
+            metrics = {"val_loss": loss + 1 / rung, "size": size, "seconds": 1.0}
+            pruner.tell(TrialReported(Report(trial, rung, rung, 0.1, metrics), 0.0))
+        pruner.tell(TrialFinished(trial, "completed", 0.0))
+
+    for trial in range(8):
+        run(trial, 0.1 * trial, 1.0 + 0.1 * trial)  # each gives up one metric for the other
+    run(8, 0.65, 0.1)
+    assert pruner.keep(0)
+    assert pruner.keep(7) or name == "trust"  # at the far end of the front, the last to begin
+    assert not pruner.keep(8)
+    assert "front" in pruner.reason(8)
 
 
 @over_table

@@ -35,12 +35,12 @@ FLAGS = {
     "search": {
         *CLUSTER,
         *("--trials", "--steps", "--seconds", "--sampler", "--pruner", "--lanes", "--workers", "--seed"),
-        *("--device", "--dir", "--name", "--tracking", "--dry-run", "--json", "--set", "--debug"),
+        *("--device", "--dir", "--name", "--tracking", "--dry-run", "--json", "--set", "--debug", "--force"),
     },
     "resume": {
         *CLUSTER,
         *("--trials", "--seconds", "--lanes", "--workers", "--device", "--dir", "--tracking"),
-        *("--json", "--set", "--debug"),
+        *("--json", "--set", "--debug", "--force"),
     },
     "train": {
         *("--steps", "--schedule", "--lr", "--set", "--seed", "--lanes", "--device", "--save", "--trace"),

@@ -125,7 +125,7 @@ def test_the_live_display_shows_best_states_lanes_and_time_left():
     console._console.print(console._panel(events[half - 1].time))
     for text in (
         "digits",
-        "minimise val_loss",
+        "minimises val_loss",
         "of 32 trials",
         "3 of 4 lanes busy",
         "left",
