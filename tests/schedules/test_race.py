@@ -122,10 +122,10 @@ def test_lean_warms_up_low_and_probes_once():
     tuner.tell(answer(keep, [1.0]))
     probe = tuner.ask()
     assert [segment.steps for segment in probe.segments] == [50] * 4
-    # Half of a probe rises from the rate before: a jump of 27 times undoes what was learnt.
-    rising, risen = (np.array([segment.lr(step) for segment in probe.segments]) for step in (12, 24))
+    # A quarter of a probe rises from the rate before: a jump of 27 times undoes what was learnt.
+    rising, risen = (np.array([segment.lr(step) for segment in probe.segments]) for step in (5, 11))
     assert risen.tolist() == [1 / 16, 3 / 16, 9 / 16, 27 / 16]
-    assert rising == pytest.approx(1 / 16 + (risen - 1 / 16) * 13 / 25)
+    assert rising == pytest.approx(1 / 16 + (risen - 1 / 16) / 2)
     tuner.tell(answer(probe, [4, 3, 1, 2]))
     keep = tuner.ask()
     assert (keep.adopt, keep.segment.steps) == (2, length - 100)
