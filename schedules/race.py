@@ -49,7 +49,8 @@ def race(
     A budget of 1.7 horizons keeps the whole horizon; with less there are no finalists (1.5 horizons), and
     with less still the run is shorter and still ends at 0.
 
-    Measured against a tuned cosine in steps of wall time: level for a convnet, -0.049 for a small transformer.
+    Measured against a tuned cosine in steps of wall time: level for a convnet, 0.049 lower for a small
+    transformer.
 
     >>> probe = race(horizon=1000, budget=1700).ask()
     >>> len(probe.segments), probe.segments[0].steps, probe.segments[5].lr([49]).round(2).tolist()
