@@ -237,16 +237,6 @@ def test_a_target_is_read_for_the_leading_trial_once_it_is_scored(command, tmp_p
     assert_the_leading_trial_was_chosen_and_shown_its_target(tmp_path / "studies" / "study")
 
 
-@pytest.mark.xdist_group("ray")
-@pytest.mark.slow
-def test_fold_models_are_trained_on_a_cluster(ray_cluster, command, tmp_path: Path) -> None:
-    (tmp_path / "study.toml").write_text(LEADING.replace("workers = 1", "cpus_per_worker = 0.5\nworkers = 1"))
-    said = command(*SEARCH, "--runner", "ray", "--address", ray_cluster.address)
-    assert said.code == 0, said.err
-    assert "of fold models," in said.out
-    assert_the_leading_trial_was_chosen_and_shown_its_target(tmp_path / "studies" / "study")
-
-
 def test_every_trial_has_its_fold_models_beside_it_where_that_is_asked_for(command, tmp_path: Path) -> None:
     (tmp_path / "study.toml").write_text(METRIC + TRAINED + section(**KFOLD, folds_for="all") + REST)
     said = command("search", "study.toml", "--trials", 4, "--lanes", 4, "--pruner", "never")
