@@ -78,6 +78,11 @@ class Case:
         names = tuple(self.methods[cell] for cell in numbers)
         return replace(self, methods=names, **{name: getattr(self, name)[numbers] for name in _FIELDS})
 
+    def of_seed(self, seed: int) -> "Case":
+        """One seed of every cell."""
+        names = [name for name in _FIELDS if name not in ("numbers", "narrow")]
+        return replace(self, **{name: getattr(self, name)[:, seed : seed + 1] for name in names})
+
     @property
     def is_narrow(self) -> NDArray[np.bool_]:
         """(cells,)."""

@@ -12,11 +12,14 @@ from hpo.correlation import Array, spearman
 from hpo.reliability import split_half
 from hpo.shifted import COMPETENT
 from tests.bench.shifts_case import Case
-from tests.bench.shifts_scores import SCORES, capable
+from tests.bench.shifts_scores import FAIR, SCORES, capable
 from trials.seeding import stream
 
 DRAWS = 1000
+_STUDIES = 400
+_EVERY = {**SCORES, **FAIR}
 _RIVAL = "V_S accuracy"
+_SHIFTED = ("V_A mean", "V_A difficulty-weighted", "V_A z-mean")
 _HALVES = 50  # as many as `hpo.reliability` takes
 
 
@@ -25,12 +28,10 @@ _HALVES = 50  # as many as `hpo.reliability` takes
 
 def chosen(case: Case, score: Array) -> Array:
     """(seeds,) target accuracy of the cell each seed chooses; ties by plain loss, then the mean over them."""
-    found = np.empty(score.shape[1])
-    for seed in range(score.shape[1]):
-        best = np.flatnonzero(score[:, seed] >= score[:, seed].max() - 1e-12)
-        losses = case.loss[best, seed]
-        found[seed] = case.target[best[losses <= losses.min() + 1e-12], seed].mean()
-    return found
+    best = score >= score.max(0) - 1e-12
+    least = np.where(best, case.loss, np.inf).min(0)
+    tied = best & (case.loss <= least + 1e-12)
+    return (case.target * tied).sum(0) / tied.sum(0)
 
 
 def _chosen_plainly(case: Case) -> Array:
@@ -45,7 +46,7 @@ def selected(case: Case, name: str) -> float:
         return float(_chosen_plainly(case).mean())
     if name == "oracle":
         return float(case.target.max(0).mean())
-    return float(chosen(case, SCORES[name](case)).mean())
+    return float(chosen(case, _EVERY[name](case)).mean())
 
 
 def rate_alone(case: Case, names: Iterable[str]) -> list[float]:
@@ -58,7 +59,7 @@ def rate_alone(case: Case, names: Iterable[str]) -> list[float]:
 def rho(case: Case, name: str, only_competent: bool) -> float:
     """Rank correlation of a score with mean target accuracy, over settings."""
     keep = capable(case) if only_competent else np.ones(case.loss.shape, bool)
-    return float(spearman(SCORES[name](case)[keep], case.target[keep]))
+    return float(spearman(_EVERY[name](case)[keep], case.target[keep]))
 
 
 def drawn_cells(case: Case, seed: int = 0) -> NDArray[np.int64]:
@@ -127,10 +128,12 @@ def tables(cases: Sequence[Case]) -> list[str]:
         cells, seeds = case.loss.shape
         lines.append(f"{case.source}: {cells} cells of {seeds} seeds, {int(capable(case).sum())} competent.")
     lines += ["", *_correlations(main, "All methods but the narrow ones"), ""]
-    lines += [*_choices(main), "", *_gains(main), "", *_reliabilities(main)]
+    lines += [*_choices(main), "", *_gains(main), "", *_reliabilities(main), ""]
+    lines += _small_studies(main)
     if any(case.is_narrow.any() for case in cases):
         title = "With the methods that train on one family each"
-        lines += ["", *_correlations(cases, title), "", *_choices(cases)]
+        lines += ["", *_correlations(cases, title, _EVERY), "", *_choices(cases, _EVERY), ""]
+        lines += _small_studies(cases)
     return lines
 
 
@@ -139,33 +142,53 @@ def _head(title: str, cases: Sequence[Case], more: Sequence[str] = ()) -> list[s
     return [f"| {' | '.join(names)} |", "| --- " * len(names) + "|"]
 
 
-def _correlations(cases: Sequence[Case], title: str) -> list[str]:
+def _correlations(cases: Sequence[Case], title: str, scores: Iterable[str] = SCORES) -> list[str]:
     lines = [f"**{title}: rank correlation with target accuracy, all settings / competent ones**", ""]
     lines += _head("score", cases)
-    for name in SCORES:
+    for name in scores:
         found = (f"{rho(case, name, False):.2f} / {rho(case, name, True):.2f}" for case in cases)
         lines.append(f"| {name} | {' | '.join(found)} |")
-    pairs = [
-        (name, rival, only)
-        for rival in (_RIVAL, "V_S loss")
-        for name in ("V_A mean", "V_A difficulty-weighted")
-        for only in (True, False)
-    ]
+    names = (_RIVAL, "V_S loss", *_SHIFTED)
+    kinds = [(name, only) for name in names for only in (True, False)]
 
-    def gains(case: Case) -> list[float]:
-        return [rho(case, name, only) - rho(case, rival, only) for name, rival, only in pairs]
+    def rhos(case: Case) -> list[float]:
+        return [rho(case, name, only) for name, only in kinds]
 
-    found = [(gains(case), drawn(case, gains)) for case in cases]
-    for number, (name, rival, only) in enumerate(pairs):
-        cells = (f"{values[number]:+.2f} {bounds(those[:, number])}" for values, those in found)
-        lines.append(f"| {name} - {rival}, {'competent' if only else 'all'} | {' | '.join(cells)} |")
+    found = [(np.array(rhos(case)), drawn(case, rhos)) for case in cases]
+    pairs = [(name, rival) for rival in names[:2] for name in _SHIFTED]
+    for name, rival in [*pairs, ("V_A z-mean", "V_A difficulty-weighted")]:
+        for only, words in ((True, "competent"), (False, "all")):
+            first, second = kinds.index((name, only)), kinds.index((rival, only))
+            cells = (
+                f"{values[first] - values[second]:+.2f} {bounds(those[:, first] - those[:, second])}"
+                for values, those in found
+            )
+            lines.append(f"| {name} - {rival}, {words} | {' | '.join(cells)} |")
     return lines
 
 
-def _choices(cases: Sequence[Case]) -> list[str]:
+def _small_studies(cases: Sequence[Case]) -> list[str]:
+    """What studies of a few trials choose, each a few of the settings of one seed."""
+    lines = ["**Share of the oracle, mean over sources, of studies of so many trials**", ""]
+    names = [_RIVAL, "V_S loss", *_SHIFTED]
+    lines += [f"| trials | {' | '.join(names)} |", "| --- " * (len(names) + 1) + "|"]
+    for trials in (8, 16, 32):
+        generator = np.random.default_rng(trials)
+        means = np.zeros(len(names) + 1)
+        for case in cases:
+            for _ in range(_STUDIES):
+                cells = generator.choice(len(case.methods), min(trials, len(case.methods)), replace=False)
+                study = case.some(cells).of_seed(int(generator.integers(case.loss.shape[1])))
+                means += [selected(study, name) for name in (*names, "oracle")]
+        cells = (f"{value:.3f}" for value in means[:-1] / means[-1])
+        lines.append(f"| {trials} | {' | '.join(cells)} |")
+    return lines
+
+
+def _choices(cases: Sequence[Case], scores: Iterable[str] = SCORES) -> list[str]:
     lines = ["**Target accuracy of the chosen setting, mean over seeds**", ""]
     lines += _head("chosen by", cases, ("mean", "share of the oracle", "share - that of V_S loss"))
-    names = [*SCORES, "oracle"]
+    names = [*scores, "oracle"]
 
     def accuracies(case: Case) -> list[float]:
         return [selected(case, name) for name in names]
