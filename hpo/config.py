@@ -5,7 +5,7 @@ Every error is a UsageError of one line: file, key, value, and what would be rig
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -22,10 +22,10 @@ from hpo.runners import placing
 from hpo.runners.base import RUNNERS, Cluster, Target
 from hpo.samplers import base as samplers
 from hpo.samplers.base import SAMPLERS, Sampler
+from hpo.schedule_space import check_schedules, schedules_of
 from hpo.space import Choice, Int, Space
 from hpo.space import table as space_table
-from schedules import spec as schedule_spec
-from schedules.tuner_spec import is_tuner, tuner_from_config
+from schedules.tuner_spec import is_tuner
 from trials.names import TASKS, load_object
 from trials.seeding import key, stream
 from trials.spec import SIZES, Value
@@ -201,7 +201,7 @@ class StudyConfig:
 
     def listens(self) -> bool:
         """Whether trials may find their learning rate while they are trained."""
-        return self.kind == "task" and any(is_tuner({"schedule": name}) for name in _schedules(self.space))
+        return self.kind == "task" and any(is_tuner({"schedule": name}) for name in schedules_of(self.space))
 
     def wants_rate_bounds(self) -> bool:
         """Whether the bounds of `lr` are still to be found by a range test."""
@@ -338,7 +338,7 @@ def build(
         )
     validated = validation.read(filled["validation"], space, where)
     validation.check_objective(objective, validated, where)
-    listens = any(is_tuner({"schedule": name}) for name in _schedules(space))
+    listens = any(is_tuner({"schedule": name}) for name in schedules_of(space))
     if validated.kind == "shifted-kfold" and listens:
         raise UsageError(
             f"{where} [validation] kind = 'shifted-kfold': fold models follow the schedule of their trial, "
@@ -357,7 +357,7 @@ def build(
             f"{where} [trial] horizon = {trial['horizon']} must be at least steps = {trial['steps']}"
         )
     if kind == "task" and searches:
-        _check_schedules(space, where, trial["steps"], trial["horizon"] or trial["steps"])
+        check_schedules(space, where, trial["steps"], trial["horizon"] or trial["steps"])
     _check_targets(filled, kind, where)
     limits = Limits(**filled["limits"])
     if objective.chosen_by is not None and limits.target is not None:
@@ -438,26 +438,6 @@ def _check_targets(filled: Mapping[str, Any], kind: Kind, where: str) -> None:
             raise UsageError(f"{place}: only a task is evaluated on targets; this study runs a function")
         if filled["trial"]["save"] == "none":
             raise UsageError(f'{place}: targets are read with saved rows: set save = "best" under [trial]')
-
-
-def _schedules(space: Space) -> Sequence[Value]:
-    """What a config of the space may name as its schedule."""
-    domain = space.domains.get("schedule")
-    return domain.choices if isinstance(domain, Choice) else [space.fixed.get("schedule", "cosine")]
-
-
-def _check_schedules(space: Space, where: str, steps: int, horizon: int) -> None:
-    """Every schedule the space can choose must be known, and its shape hyperparameters must fit."""
-    if not isinstance(space.domains.get("schedule"), Choice | None):
-        raise UsageError(f"{where} [space] schedule: must be a name or a choice of names")
-    try:
-        for name in _schedules(space):
-            if tuner_from_config({"schedule": name}, horizon, steps) is None:
-                schedule_spec.from_config({"schedule": name}, 100)
-    except ValueError as error:
-        given = [f"{name}={value} is" for name, value in (("horizon", horizon), ("budget", steps))]
-        place = f" ([trial] steps = {steps})" if any(words in str(error) for words in given) else ""
-        raise UsageError(f"{where} [space]: {error}{place}") from error
 
 
 def _default_name(reference: str, where: str) -> str:
