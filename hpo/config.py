@@ -5,7 +5,7 @@ Every error is a UsageError of one line: file, key, value, and what would be rig
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, cast
