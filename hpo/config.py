@@ -22,13 +22,14 @@ from hpo.runners import placing
 from hpo.runners.base import RUNNERS, Cluster, Target
 from hpo.samplers import base as samplers
 from hpo.samplers.base import SAMPLERS, Sampler
+from hpo.samplers.starts import Starts, read_starts
 from hpo.schedule_space import check_schedules, schedules_of
 from hpo.space import Choice, Int, Space
 from hpo.space import table as space_table
 from schedules.tuner_spec import is_tuner
 from trials.names import TASKS, load_object
 from trials.seeding import key, stream
-from trials.spec import SIZES, Value
+from trials.spec import SIZES, Config, Value
 from trials.validation import PLAIN, Validation
 
 DEFAULT_TRIALS = 32
@@ -70,6 +71,7 @@ class StudyConfig:
     notices: tuple[str, ...] = ()  # what was changed on the user's behalf
     base: Path = field(default_factory=Path.cwd)  # folder that relative names are looked up in
     validation: Validation = PLAIN
+    starts: tuple[Config, ...] = ()  # tried first
 
     # -- what it builds -----------------------------------------------------------------------------------
 
@@ -111,7 +113,8 @@ class StudyConfig:
         """The sampler it names."""
         seed = key(self.seed, "search") & 0x7FFFFFFF
         search = self.table["search"]
-        return samplers.build(search["sampler"], self.space, self.objective, seed, self.table["sampler"])
+        inner = samplers.build(search["sampler"], self.space, self.objective, seed, self.table["sampler"])
+        return Starts(inner, self.space, self.starts, seed) if self.starts else inner
 
     def pruner(self) -> Pruner:
         """The pruner it names."""
@@ -409,11 +412,12 @@ def build(
         *(filled, where, study_name, reference, options, kind, objective, space, limits, tuple(notices)),
         base=base,
         validation=validated,
+        starts=tuple(read_starts(filled["start"], space, where)),
     )
     try:
         # Options of the sampler and pruner, found out now; the sampler itself loads its library later.
         config.pruner()
-        samplers.check(search["sampler"], objective)
+        samplers.check(search["sampler"], objective, space)
         read_options(filled["sampler"], SAMPLERS[search["sampler"]].options, f"sampler {search['sampler']!r}")
     except UsageError as error:
         raise UsageError(f"{where}: {error}") from error

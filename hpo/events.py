@@ -22,6 +22,7 @@ class Suggestion:
     config: Config
     budget: int | None = None  # steps; None: the study's budget
     parent: str | None = None  # checkpoint to start from, relative to the study's folder
+    origin: str = ""  # why it is proposed: "random", "prior", "start", "model" and others, then words
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,7 @@ class TrialStarted:
 
     spec: TrialSpec
     time: float
+    origin: str = ""  # of the suggestion; "" in journals of formats below 5
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,7 @@ class Trial:
     error: str = ""
     row: str = ""
     scored: TrialScored | None = None  # once its fold models were trained
+    origin: str = ""  # why it was suggested; "" where the journal does not say
 
     @property
     def metrics(self) -> Mapping[str, float]:
@@ -126,7 +127,7 @@ class History:
             case DataLoaded():
                 self.data = event.sets
             case TrialStarted(spec):
-                self.trials[spec.trial] = Trial(spec, event.time)
+                self.trials[spec.trial] = Trial(spec, event.time, origin=event.origin)
             case TrialReported(report):
                 trial = self.trials[report.trial]
                 self.spent += report.spent - trial.spent

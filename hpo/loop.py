@@ -251,7 +251,8 @@ class Search:
         first = len(self.history.trials)
         specs = [self.plan.spec(first + n, suggestion) for n, suggestion in enumerate(suggestions)]
         now = self.clock()
-        self._publish([TrialStarted(spec, now) for spec in specs])
+        pairs = zip(specs, suggestions, strict=True)
+        self._publish([TrialStarted(spec, now, suggestion.origin) for spec, suggestion in pairs])
         self._start(specs)
         return ""
 

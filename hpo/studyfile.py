@@ -25,6 +25,7 @@ _KEYS: dict[str, dict[str, tuple[Any, str]]] = {
         "task": (None, "text or table"),
         "name": ("", "text"),
         "metric": ("val_loss", "text, table or list"),
+        "start": ([], "tables"),
         "base": ("", "text"),
         "kind": ("", "text"),
     },
@@ -115,6 +116,7 @@ def check(value: Any, wanted: str, place: str) -> Any:
         "switch": (isinstance(value, bool), "true or false"),
         "number": (_is_number(value), "a number"),
         "not negative": (_is_number(value) and value >= 0, "a number of at least 0"),
+        "tables": (isinstance(value, list), "a list of tables, each written under [[start]]"),
         "texts": (
             _are_texts(value),
             "a list of texts",

@@ -2,7 +2,8 @@
 
 Trials that run, were stopped or paused count with the forecast of their end (`hpo.forecasts`), the less the
 wider it is; those that diverged, failed or found no memory count as worst, and lower the odds of what is
-near.
+near. What is believed beforehand counts less with every result (Hvarfner et al., "piBO: Augmenting
+Acquisition Functions with User Beliefs for Bayesian Optimization", ICLR 2022, arXiv:2204.11051).
 A Gaussian process on the normal scores of the ranks proposes together with a pair of Parzen densities: the
 pair leads while little is known, the process later.
 
@@ -18,6 +19,7 @@ import numpy as np
 from hpo.events import Event, Suggestion, TrialFinished, TrialStarted
 from hpo.forecasts import Forecasts
 from hpo.objective import Objective
+from hpo.samplers.believed import believed, drawn, log_density
 from hpo.samplers.features import Features
 from hpo.samplers.gaussian import Kernel, Posterior, default, learn, log_improvement
 from hpo.samplers.parzen import Density
@@ -32,9 +34,11 @@ _GOOD_SHARE, _MOST_GOOD = 0.1, 25
 _MOST_REST = 60
 _LEAD = 10.0  # results for which the densities count as much as the process
 _DENSITIES_UNTIL = 200  # results
+_BELIEF = 10.0  # results for which the priors count as much as the improvement expected
 _DRAWN, _UNIFORM, _NEAR = 100, 100, 100  # candidates: of the good density, anywhere, around the leaders
 _LEADERS = 5
 _STEPS = (0.05, 0.02)  # of the two rounds around them
+_WIDTH_80 = 1.2816  # standard deviations on each side that hold 80 % of a normal
 _POOL_FOR = 8  # suggestions of one ask that share candidates
 _VAGUE = 0.5  # extra variance of a forecast as wide as all values; at most 2
 
@@ -130,7 +134,7 @@ class Curve:
         rngs = {number: stream(self._seed, "sampler", number) for number in numbers}
         known = sum(not result.broke for result in results)
         if known < 2 or len(results) < self._startup or not self._features.d:
-            return [Suggestion(self._space.sample(rngs[number])) for number in numbers]
+            return [drawn(self._space, self._seed, number) for number in numbers]
         model = _Model(self._features, self._kernel, results, self._points, self._places)
         running = [
             place
@@ -148,12 +152,14 @@ class Curve:
                 pool = None
             if rng.random() < _RANDOM_SHARE:
                 point = self._features.snapped(rng.random((1, self._features.d)))
+                origin = f"random: one of the {_RANDOM_SHARE:.0%} that do without the model"
             else:
                 if pool is None or index % _POOL_FOR == 0:
                     pool = model.pool(rng, taken)
+                origin = f"model: {pool.expected()}"
                 point = pool.take()
             taken = np.concatenate([taken, point])
-            found.append(Suggestion(self._space.decode(point[0])))
+            found.append(Suggestion(self._space.decode(point[0]), origin=origin))
         return found
 
 
@@ -239,8 +245,11 @@ class _Model:
                 np.concatenate([self._rest_points, taken]),
                 np.concatenate([self._rest_active, running]),
             )
-        drawn = np.concatenate([self.good.draw(rng, _DRAWN), rng.random((_UNIFORM, features.d))])
-        pool = _Pool(self, posterior, rest, features.snapped(drawn))
+        anywhere = rng.random((_UNIFORM, features.d))
+        if features.space.priors:
+            anywhere[::2] = [believed(features.space, point) for point in anywhere[::2]]
+        points = np.concatenate([self.good.draw(rng, _DRAWN), anywhere])
+        pool = _Pool(self, posterior, rest, features.snapped(points))
         for step in _STEPS:
             leaders = pool.points[np.argsort(-pool.scores(), kind="stable")[:_LEADERS]]
             base = np.repeat(leaders, _NEAR // _LEADERS, 0)
@@ -282,6 +291,8 @@ class _Pool:
         if self._rest is not None:
             ratio = model.good.log(points, active) - self._rest.log(points, active)
             bonus = bonus + _LEAD / model.count * ratio
+        if model.features.space.priors:
+            bonus = bonus + _BELIEF / model.count * log_density(model.features.space, points, active)
         self._candidates.add(columns)
         self.points = np.concatenate([self.points, points])
         self._bonus = np.concatenate([self._bonus, bonus])
@@ -290,6 +301,18 @@ class _Pool:
         """(m,) the higher the better."""
         found = self._candidates
         return log_improvement(found.means, found.variances, self._model.best) + self._bonus
+
+    def expected(self) -> str:
+        """What the model expects of the best candidate, in words."""
+        from scipy.special import ndtr  # pyright: ignore[reportMissingTypeStubs]
+
+        place, found = int(self.scores().argmax()), self._candidates
+        mean, width = float(found.means[place]), math.sqrt(max(0.0, float(found.variances[place])))
+        middle, low, high = (float(ndtr(mean + far * width)) for far in (0.0, -_WIDTH_80, _WIDTH_80))
+        return (
+            f"by {self._model.count} results it is expected to rank at {middle:.0%} from the best, "
+            f"between {low:.0%} and {high:.0%} with 80 % certainty"
+        )
 
     def take(self) -> np.ndarray:
         """(1, d) the best candidate; those after it are scored as if it ran."""

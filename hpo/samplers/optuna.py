@@ -226,6 +226,7 @@ class _Asked:
     config: Config
     trial: FrozenTrial
     attributes: Mapping[str, Any]
+    origin: str
 
 
 class OptunaSampler:
@@ -315,7 +316,7 @@ class OptunaSampler:
         with quiet():
             while len(self._asked) < n:
                 self._asked.append(self._suggest(self._next + len(self._asked)))
-        return [Suggestion(dict(asked.config)) for asked in self._asked[:n]]
+        return [Suggestion(dict(asked.config), origin=asked.origin) for asked in self._asked[:n]]
 
     def _refresh(self) -> dict[int, tuple[float, ...]]:
         """Give every finished trial the values it counts for now; those of trials that have all of them."""
@@ -396,7 +397,14 @@ class OptunaSampler:
             trial = frozen_trial(number, self._params(config), self._distributions)
         else:
             trial = frozen_trial(number, params, self._distributions, attributes=trial.system_attrs)
-        return _Asked({**config, **self._space.fixed}, trial, storage.attributes)
+        return _Asked({**config, **self._space.fixed}, trial, storage.attributes, self._origin(known))
+
+    def _origin(self, known: Known) -> str:
+        """Whether one of Optuna's models proposes, or chance until it can."""
+        until = self._options.get("startup_trials", self._options.get("population_size", 0))
+        if known.with_value < until:
+            return f"random: until {until} trials have a result ({known.with_value} have)"
+        return f"model: by {known.with_value} results"
 
     def _learned_from(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
         """All running trials; of the finished ones the best and the newest, so that asking stays cheap."""

@@ -56,6 +56,7 @@ FLAGS = {
     "list": {"--dir", "--json", "--debug"},
     "show": {"--dir", "--json", "--debug"},
     "best": {"--dir", "--json", "--debug"},
+    "explain": {"--dir", "--json", "--debug"},
     "report": {"--out", "-o", "--dir", "--debug"},
     "export": {"--trial", "--what", "--format", "--out", "-o", "--dir", "--debug"},
     "schedule list": {"--debug"},
