@@ -121,7 +121,7 @@ class Pause:
         if may_begin and len(self._specs) < self._pilot:
             return found
         while waiting and len(found) < n:
-            trial, reason = self._next(waiting, found, may_begin)
+            trial, reason = self._next(waiting, found, may_begin, left is None)
             if trial is None:
                 break
             del waiting[trial]
@@ -136,14 +136,17 @@ class Pause:
         return found
 
     def _next(
-        self, waiting: dict[int, Forecast], found: Sequence[Resumption], may_begin: bool
+        self, waiting: dict[int, Forecast], found: Sequence[Resumption], may_begin: bool, is_unlimited: bool
     ) -> tuple[int | None, str]:
-        """The most wanted of those that wait, and why; None where a new trial is wanted more, or nothing."""
+        """The most wanted of those that wait, and why; None where a new trial is wanted more, or nothing.
+
+        Where no steps limit the last round, a number of trials does.
+        """
         everyone = {
             trial: forecast for trial in self._specs if (forecast := self._forecasts.of(trial)) is not None
         }
         leader = min(everyone, key=lambda trial: (everyone[trial].mean, trial))
-        if leader in waiting:
+        if leader in waiting and may_begin:
             return leader, _LEADS
         best = everyone[leader].mean
         if may_begin:
@@ -156,7 +159,7 @@ class Pause:
             trial for trial, forecast in waiting.items() if probability_below(forecast, best) >= _LAST_CHANCE
         ]
         under_way = self._last | {one.trial for one in found}
-        if len(under_way) >= _LAST_TRIALS:
+        if is_unlimited and len(under_way) >= _LAST_TRIALS:
             some = [trial for trial in some if trial in under_way]
         chosen = min(some, key=lambda trial: (waiting[trial].mean, trial), default=None)
         return chosen, _LAST

@@ -129,6 +129,8 @@ def test_a_number_of_trials_ends_with_a_last_round_of_the_leading() -> None:
     assert history.best is not None
     assert history.best.state == "completed"
     assert history.spent < 12 * BUDGET / 2
+    last = {event.trial for event in of(TrialResumed, events) if event.reason == "the last round"}
+    assert 1 <= len(last) <= 3
 
 
 def test_time_that_is_up_ends_paused_trials_too() -> None:
