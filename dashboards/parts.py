@@ -9,9 +9,18 @@ from typing import Any
 from dashboards import theme
 from dashboards.figures.table import table
 from dashboards.load import Study
+from hpo.audits import false_stops
 from hpo.history import State, Trial, readings
 
-_STATES: tuple[State, ...] = ("completed", "running", "stopped", "diverged", "failed", "out_of_memory")
+_STATES: tuple[State, ...] = (
+    "completed",
+    "running",
+    "paused",
+    "stopped",
+    "diverged",
+    "failed",
+    "out_of_memory",
+)
 _MOST_ERRORS = 20
 
 
@@ -150,6 +159,8 @@ def facts(study: Study) -> str:
         found = history.incumbents[-1]
         share = found.spent / history.spent if history.spent else 0.0
         tiles.append((theme.duration(found.seconds), "to the best result", f"{share:.0%} of the steps"))
+    if tile := _audited(study):
+        tiles.append(tile)
     shown = "".join(
         f'<div class="card fact"><b>{value}</b><span>{label}</span><small>{more}</small></div>'
         for value, label, more in tiles
@@ -158,6 +169,20 @@ def facts(study: Study) -> str:
 <div class="card fact trials"><b>{len(history.trials)}</b><span>trials</span>
 <div class="bar">{bar}</div><ul>{key}</ul></div>
 {shown}</div>"""
+
+
+def _audited(study: Study) -> tuple[str, str, str] | None:
+    """How many of the trials that ran on although they would have been stopped then beat the best."""
+    found = false_stops(study.audits)
+    if found is None:
+        return None
+    some = f"{found.ended} audited trial{'s' if found.ended > 1 else ''}"
+    return (
+        f"{found.wrong / found.ended:.0%}",
+        "of stops were false",
+        f"{found.wrong} of {some} beat the best of when it would have been stopped; "
+        f"95 %: {found.low:.0%} to {found.high:.0%}",
+    )
 
 
 def trials(study: Study) -> str:

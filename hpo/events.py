@@ -95,6 +95,26 @@ class TrialStopped:
 
 
 @dataclass(frozen=True, slots=True)
+class TrialPaused:
+    """The search gave a trial's lane to others; the trial may go on later. Told at one of its reports."""
+
+    trial: int
+    spent: int  # spent steps of the report that led to it
+    reason: str
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class TrialResumed:
+    """A paused trial has a lane again. Told before it goes on."""
+
+    trial: int
+    until: int  # spent steps at which it is looked at again
+    reason: str
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
 class TrialFinished:
     """A trial ended; exactly one for each TrialStarted."""
 
@@ -133,6 +153,8 @@ Event = (
     | TrialReported
     | TrialScored
     | TrialStopped
+    | TrialPaused
+    | TrialResumed
     | TrialFinished
     | StudyFinished
     | Noticed

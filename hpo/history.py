@@ -16,7 +16,9 @@ from hpo.events import (
     StudyFinished,
     StudyStarted,
     TrialFinished,
+    TrialPaused,
     TrialReported,
+    TrialResumed,
     TrialScored,
     TrialStarted,
     TrialStopped,
@@ -26,7 +28,8 @@ from hpo.shifted import leading, ranked, setting
 from trials.spec import Report, TrialSpec
 from trials.validation import FOLD_STEPS
 
-State = Literal["running", "completed", "stopped", "diverged", "failed", "out_of_memory"]
+State = Literal["running", "paused", "completed", "stopped", "diverged", "failed", "out_of_memory"]
+UNDER_WAY: tuple[State, ...] = ("running", "paused")
 WITHOUT_VALUE: tuple[State, ...] = ("diverged", "failed", "out_of_memory")  # however good the last report was
 
 
@@ -137,6 +140,10 @@ class History:
                 self.trials[event.trial].scored = event
             case TrialStopped():
                 self.trials[event.trial].stop_reason = event.reason
+            case TrialPaused():
+                self.trials[event.trial].state = "paused"
+            case TrialResumed():
+                self.trials[event.trial].state = "running"
             case TrialFinished():
                 trial = self.trials[event.trial]
                 trial.state, trial.finished = event.outcome, event.time
@@ -272,8 +279,18 @@ class History:
 
     @property
     def running(self) -> list[Trial]:
-        """Trials started and not ended, in order of their numbers."""
+        """Trials that have a lane, in order of their numbers."""
         return [trial for trial in self.trials.values() if trial.state == "running"]
+
+    @property
+    def paused(self) -> list[Trial]:
+        """Trials that others were preferred to for now, in order of their numbers."""
+        return [trial for trial in self.trials.values() if trial.state == "paused"]
+
+    @property
+    def ended(self) -> int:
+        """How many trials neither run nor are paused."""
+        return sum(trial.state not in UNDER_WAY for trial in self.trials.values())
 
     @property
     def kept(self) -> int:

@@ -25,7 +25,9 @@ from hpo.events import (
     StudyStarted,
     Suggestion,
     TrialFinished,
+    TrialPaused,
     TrialReported,
+    TrialResumed,
     TrialScored,
     TrialStarted,
     TrialStopped,
@@ -34,8 +36,8 @@ from hpo.history import History, Trial
 from hpo.leading import fold_specs, whole, without_score
 from hpo.limits import Limits
 from hpo.objective import Objective
-from hpo.pruners.base import Pruner
-from hpo.runners.base import Heard, Runner
+from hpo.pruners.base import Pauser, Pruner
+from hpo.runners.base import Heard, Pausing, Runner
 from hpo.samplers.base import Sampler
 from hpo.store import Store
 from trials.seeding import key
@@ -184,6 +186,8 @@ class Search:
                 self._publish([TrialFinished(number, "stopped", now)])
             elif 0 < trial.spent < trial.spec.budget and not self.pruner.keep(number):
                 self._publish([self._stopped(trial, now), TrialFinished(number, "stopped", now)])
+            elif reason := self._pause_reason(trial):
+                self._publish([TrialPaused(number, trial.spent, reason, now)])
             else:
                 self._again.append(trial.spec)
                 self._known[number] = trial.spent
@@ -202,9 +206,10 @@ class Search:
                 self._stop_all(reason)
                 return reason
             # Trials that wait to be started again have no limit: they were started once.
-            if self._again or not exhausted:
-                exhausted = self._refill()
+            if self._again or not exhausted or self.history.paused:
+                exhausted = self._refill(bool(exhausted)) or exhausted
             if exhausted and not self.history.running:
+                self._end_paused(exhausted)
                 return exhausted
             began = time.perf_counter()
             events = self.runner.poll(_POLL_SECONDS)
@@ -229,13 +234,18 @@ class Search:
         self._is_told = not lacking
         return _lack(objective, lacking[0], told) if lacking else ""
 
-    def _refill(self) -> str:
-        """Start as many trials as there is room for; why there will be no more, or ""."""
+    def _refill(self, is_exhausted: bool) -> str:
+        """Start or resume as many trials as there is room for; why no more will begin, or ""."""
         free = self.runner.free()
         if free and self._again:
             self._start([self._again.popleft() for _ in range(min(free, len(self._again)))])
             free = self.runner.free()
-        room = self.limits.room(self.history, self.plan.budget)
+        if free and self.history.paused:
+            self._resume(free, is_exhausted)
+            free = self.runner.free()
+        if is_exhausted:
+            return ""
+        room = self.limits.room(self.history, self.plan.budget, self._until)
         wanted = free if room is None else min(free, room)
         if room == 0:
             # Those that run may yet end early and leave steps for another.
@@ -255,6 +265,28 @@ class Search:
         self._publish([TrialStarted(spec, now, suggestion.origin) for spec, suggestion in pairs])
         self._start(specs)
         return ""
+
+    def _until(self, trial: Trial) -> int:
+        """Spent steps to which a running trial is sure to go on."""
+        return self.pruner.until(trial.spec.trial) if isinstance(self.pruner, Pauser) else trial.spec.budget
+
+    def _pause_reason(self, trial: Trial) -> str:
+        is_under_way = trial.state == "running" and 0 < trial.spent < trial.spec.budget
+        return self.pruner.pause(trial.spec.trial) if is_under_way and isinstance(self.pruner, Pauser) else ""
+
+    def _resume(self, free: int, is_exhausted: bool) -> None:
+        """Let paused trials go on that the pruner prefers to new ones."""
+        if not isinstance(self.pruner, Pauser):
+            return  # the study was taken up with another pruner: what is paused ends with it
+        may_begin = not is_exhausted and self.limits.room(self.history, self.plan.budget, self._until) != 0
+        began = time.perf_counter()
+        chosen = self.pruner.resume(free, self.limits.left(self.history, self._until), may_begin)
+        self.timers.ask += time.perf_counter() - began
+        now = self.clock()
+        for trial, _, _ in chosen:
+            self._known[trial] = self.history.trials[trial].spent
+        self._publish([TrialResumed(*one, now) for one in chosen])
+        self._start([self.history.trials[one.trial].spec for one in chosen])
 
     def _start(self, specs: Sequence[TrialSpec]) -> None:
         began = time.perf_counter()
@@ -286,15 +318,20 @@ class Search:
                 self._tidy_row(self.history.trials[event.trial])
         reported = {event.report.trial for event in fresh if isinstance(event, TrialReported)}
         now = self.clock()
-        stops: list[Event] = []
+        stops: list[TrialStopped] = []
+        pauses: list[TrialPaused] = []
         for number in sorted(reported - self._stopping):
             trial = self.history.trials[number]
             if trial.state == "running" and trial.spent < trial.spec.budget and not self.pruner.keep(number):
                 stops.append(self._stopped(trial, now))
                 self._stopping.add(number)
+            elif reason := self._pause_reason(trial):
+                pauses.append(TrialPaused(number, trial.spent, reason, now))
+        self._publish([*stops, *pauses])
         if stops:
-            self._publish(stops)
-            self._stop([event.trial for event in stops if isinstance(event, TrialStopped)])
+            self._stop([event.trial for event in stops])
+        if pauses:
+            self._pause([event.trial for event in pauses])
 
     def _as_judged(self, event: _Told) -> _Told:
         """A verdict is final: a trial that outran the order to stop was stopped all the same."""
@@ -333,8 +370,32 @@ class Search:
         self.runner.stop(trials)
         self.timers.runner += time.perf_counter() - began
 
+    def _pause(self, trials: Sequence[int]) -> None:
+        assert isinstance(self.runner, Pausing), "a study whose pruner pauses is refused where none can be"
+        began = time.perf_counter()
+        self.runner.pause(trials)
+        self.timers.runner += time.perf_counter() - began
+
+    def _end_paused(self, reason: str) -> None:
+        """End the paused trials, because the study ends."""
+        now = self.clock()
+        paused = self.history.paused
+        told = f"paused until the end ({reason})"
+        self._publish(
+            [
+                event
+                for trial in paused
+                for event in (
+                    TrialStopped(trial.spec.trial, trial.spent, told, now),
+                    TrialFinished(trial.spec.trial, "stopped", now),
+                )
+            ]
+        )
+        self._stop([trial.spec.trial for trial in paused])
+
     def _stop_all(self, reason: str) -> None:
-        """End the running trials, because a limit says so."""
+        """End the running and the paused trials, because a limit says so."""
+        self._end_paused(reason)
         now = self.clock()
         running = [trial for trial in self.history.running if trial.spec.trial not in self._stopping]
         # A report that is on its way must not lead to a second verdict.

@@ -62,6 +62,14 @@ class Reduced:
     reason: str
 
 
+@dataclass(frozen=True)
+class Held:
+    """A trial without a lane, as it was between two ticks."""
+
+    course: Course
+    rows: Mapping[int, Row]  # by lane: its own, and copies that probe
+
+
 class Drive:
     """Trains the trials in the lanes of one program."""
 
@@ -134,6 +142,21 @@ class Drive:
         for lane in [lane for lane, owner in self._owners.items() if owner == trial]:
             self._free(lane)
         return Ended(trial, "stopped", record=course.record, facts=_facts(course), scores=course.scores)
+
+    def pause(self, trial: int) -> Held:
+        """Free the trial's lanes; what `resume` goes on with."""
+        lanes = [lane for lane, owner in self._owners.items() if owner == trial]
+        held = Held(self._courses.pop(trial), {lane: self._row(lane) for lane in lanes})
+        for lane in lanes:
+            self._free(lane)
+        return held
+
+    def resume(self, held: Held) -> None:
+        """Let a paused trial go on where it was; its rows wait for lanes as those that found no memory do."""
+        trial = held.course.spec.trial
+        self._courses[trial] = held.course
+        self._owners.update(dict.fromkeys(held.rows, trial))
+        self._parked.update(held.rows)
 
     def so_far(self, trial: int) -> tuple[TrialSpec, Record, tuple[Mapping[str, object], ...]]:
         """A trial that is under way, what was recorded of it until now, and what its tuner says of it."""

@@ -158,9 +158,8 @@ class Plain:
         elif isinstance(event, TrialFinished):
             trial = self.history.trials[event.trial]
             is_best = self.history.best is trial and trial is not best
-            ended = sum(one.state != "running" for one in self.history.trials.values())
             of = f"/{self.progress.trials}" if self.progress.trials else ""
-            self._lines.show(f"[{ended}{of}] {ending(self.history, trial, is_best)}")
+            self._lines.show(f"[{self.history.ended}{of}] {ending(self.history, trial, is_best)}")
 
     def note(self, text: str) -> None:
         """Show a line that is no event."""
@@ -181,8 +180,7 @@ def opening(history: History) -> str:
     if names := " and ".join(str(search[key]) for key in ("sampler", "pruner") if search.get(key)):
         parts.append(f"with {names}")
     if history.trials:
-        ended = len(history.trials) - len(history.running)
-        parts.append(f"(taken up: {ended} trials ended, {words.count(history.spent)} steps spent)")
+        parts.append(f"(taken up: {history.ended} trials ended, {words.count(history.spent)} steps spent)")
     return " ".join(parts)
 
 

@@ -27,6 +27,7 @@ from hpo.objective import Objective
 _STYLES: dict[State, str] = {
     "completed": "green",
     "running": "cyan",
+    "paused": "blue",
     "stopped": "yellow",
     "diverged": "magenta",
     "failed": "red",

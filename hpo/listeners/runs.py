@@ -23,7 +23,9 @@ from hpo.events import (
     StudyFinished,
     StudyStarted,
     TrialFinished,
+    TrialPaused,
     TrialReported,
+    TrialResumed,
     TrialScored,
     TrialStarted,
     TrialStopped,
@@ -130,7 +132,7 @@ class Runs:
                 before = self.study.tags.get("hpo.notices", "")
                 self.study.tags["hpo.notices"] = f"{before}\n{event.text}".strip()[:_TAG_LENGTH]
                 self.changed.add(STUDY)
-            case TrialFinished() | StudyFinished():
+            case TrialFinished() | StudyFinished() | TrialPaused() | TrialResumed():
                 pass
         self.history.tell(event)
         if isinstance(event, TrialFinished):
@@ -269,7 +271,7 @@ class Runs:
         self.study.status, self.study.end = ending, end
         self.study.tags["hpo.state"] = _STATE[ending]
         self.changed.add(STUDY)
-        for trial in self.history.running:
+        for trial in (*self.history.running, *self.history.paused):
             run = self.runs[trial.spec.trial]
             run.status, run.end, run.tags["hpo.state"] = "KILLED", end, "interrupted"
             self.changed.add(trial.spec.trial)

@@ -9,7 +9,15 @@ from hpo.listeners import words
 from hpo.listeners.rates import evenly, followed, has_default_schedule, rate_curve
 from schedules import spec as schedules
 
-_STATES: tuple[State, ...] = ("completed", "stopped", "diverged", "failed", "out_of_memory", "running")
+_STATES: tuple[State, ...] = (
+    "completed",
+    "stopped",
+    "diverged",
+    "failed",
+    "out_of_memory",
+    "running",
+    "paused",
+)
 _CURVE_WIDTH = 40  # letters
 _NAMED = 4  # trials that a line names
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from hpo.bounds import Bound
 from hpo.dominance import ahead
+from hpo.errors import UsageError
 from hpo.events import Event, TrialFinished, TrialReported
 from hpo.forecasts import Forecast, Forecasts, level_of, probability_below
 from hpo.objective import Objective
@@ -23,9 +24,18 @@ class TrustFront(Trust):
     """As `Trust`; none that is in the first front at its rung is ever stopped."""
 
     def __init__(
-        self, objective: Objective, calibration: int = 5, chance: float = 0.05, audits: float = 0.05
+        self,
+        objective: Objective,
+        calibration: int = 5,
+        chance: float = 0.05,
+        top: int = 1,
+        audits: float = 0.05,
     ) -> None:
-        super().__init__(objective, calibration, chance, audits)
+        if top != 1:
+            raise UsageError(
+                f"pruner 'trust': top = {top} counts by one metric: leave it out, the front is kept"
+            )
+        super().__init__(objective, calibration, chance, audits=audits)
         self._parts = [Trust(part, calibration, chance) for part in objective.parts]
         self._bounded = {bound.metric: Forecasts(Objective(bound.metric)) for bound in objective.bounds}
         self._last: dict[int, Mapping[str, float]] = {}  # trial -> metrics of its last report
@@ -76,6 +86,7 @@ class TrustFront(Trust):
             return
         self._stop_or_audit(
             trial,
+            spent,
             f"trust: rung {spent}: it would end in the front with a chance of {chance:.1%}; each metric "
             f"ranks {share:.0%} or more of the pairs of {count} ends rightly",
         )

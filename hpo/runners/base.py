@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from hpo.errors import MissingDependency, UsageError
 from hpo.events import DataSet, Figures, Noticed, TrialFinished, TrialReported, TrialScored
@@ -92,6 +92,22 @@ class Runner(Protocol):
 
     def close(self) -> None:
         """Stop everything; safe to call twice."""
+        ...
+
+
+@runtime_checkable
+class Pausing(Runner, Protocol):
+    """A runner that can take a trial's lane and give it another later.
+
+    *Law.* Reports of a trial that was paused, however often, are those of the trial that was not.
+    """
+
+    def pause(self, trials: Collection[int]) -> None:
+        """Free the lanes of these running trials; `start` with the same spec goes on where each is.
+
+        Of a trial that this runner did not pause, because the search was killed since, it starts from the
+        beginning and tells its reports again. `stop` forgets a paused trial without a word.
+        """
         ...
 
 
@@ -193,6 +209,10 @@ RUNNERS: dict[str, Make] = {
     "replayed": _replayed,
     "ray": _ray,
 }
+
+
+# Of these, those that are `Pausing`: a trial's state is in the search's own process.
+PAUSING = ("inline", "lanes", "replayed")
 
 
 def build(

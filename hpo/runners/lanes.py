@@ -22,7 +22,7 @@ from trials.checking import check
 from trials.compiling import Compiler, Origin
 from trials.data import targets as target_sets
 from trials.data.targets import digest
-from trials.drive import Drive, Ended, Reduced
+from trials.drive import Drive, Ended, Held, Reduced
 from trials.folds import Folded, FoldedDrive
 from trials.lanes import Lanes
 from trials.names import TASKS
@@ -95,6 +95,7 @@ class LanesRunner:
         self._drives: dict[object, FoldedDrive] = {}
         self._turns: deque[object] = deque()  # keys of programs, the one that is run next first
         self._where: dict[int, FoldedDrive] = {}
+        self._held: dict[int, Held] = {}  # paused trials, their rows on the host
         self._alone: set[int] = set()  # trials whose fold models are trained without them
         self._waiting: deque[TrialSpec] = deque()  # trials that found no lane in their program
         self._said: list[TrialFinished | Noticed] = []
@@ -187,7 +188,10 @@ class LanesRunner:
                 if drive.room() < 1:
                     self._waiting.append(spec)
                     continue
-                drive.admit(spec, self._parent(spec, drive.lanes.program))
+                if spec.trial in self._held:
+                    drive.resume(self._held.pop(spec.trial))
+                else:
+                    drive.admit(spec, self._parent(spec, drive.lanes.program))
                 if spec.folds == "alone":
                     self._alone.add(spec.trial)
                 self._where[spec.trial] = drive
@@ -252,9 +256,17 @@ class LanesRunner:
             drive = self._where.get(trial)
             if drive is not None:
                 self._end(drive.stop(trial))
+            self._held.pop(trial, None)
         for spec in [spec for spec in self._waiting if spec.trial in trials]:
             self._waiting.remove(spec)
             self._finish(spec.trial, "stopped")
+
+    def pause(self, trials: Collection[int]) -> None:
+        """Free the lanes of these trials; their rows wait on the host."""
+        for trial in trials:
+            drive = self._where.pop(trial)
+            self._show_trace(drive, trial)
+            self._held[trial] = drive.pause(trial)
 
     def _finish(self, trial: int, outcome: Outcome, error: str = "", row: str = "") -> None:
         self._where.pop(trial, None)
@@ -480,6 +492,7 @@ class LanesRunner:
         self._drives.clear()
         self._turns.clear()
         self._where.clear()
+        self._held.clear()
         self._waiting.clear()
 
 

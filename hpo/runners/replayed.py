@@ -20,7 +20,7 @@ from typing import Any, cast
 from hpo.errors import UsageError
 from hpo.events import DataSet, Figures, Outcome, TrialFinished, TrialReported
 from hpo.runners.base import Heard, Target
-from hpo.runners.functions import RAISED, Function, as_report, broken, undefined
+from hpo.runners.functions import RAISED, Function, as_report, broken, forgotten, undefined
 from trials.seeding import key
 from trials.spec import Config, Report, TrialSpec
 
@@ -40,6 +40,7 @@ class _Course:
     last: Report | None = None  # the function's, on the whole curve; drawn ahead of the clock
     coming: Report | None = None  # the next, of this trial
     said: int = 0  # spent steps that were reported, of this trial
+    ran_seconds: float = 0.0  # when it was paused
 
 
 class ReplayedRunner:
@@ -56,6 +57,7 @@ class ReplayedRunner:
         self._function = Function(target, function)
         self._now = began
         self._running: dict[int, _Course] = {}
+        self._paused: dict[int, _Course] = {}
         self._queue: list[tuple[float, int]] = []  # (time of its coming report, trial)
         self._silent: list[int] = []  # trials whose next report is not known yet
         self._ended: list[TrialFinished] = []
@@ -85,6 +87,9 @@ class ReplayedRunner:
     def start(self, specs: Sequence[TrialSpec]) -> None:
         """Begin them now; nothing of them runs before `poll`."""
         for spec in specs:
+            if spec.trial in self._paused:
+                self._go_on(spec.trial)
+                continue
             whole, base = spec, 0
             if spec.parent is not None:
                 try:
@@ -101,6 +106,25 @@ class ReplayedRunner:
         for trial in trials:
             if trial in self._running:
                 self._cut(trial, "stopped")
+            elif trial in self._paused:
+                forgotten(self._paused.pop(trial).values)
+
+    def pause(self, trials: Collection[int]) -> None:
+        """Leave the curves where they are; their clocks stand still."""
+        for trial in trials:
+            course = self._paused[trial] = self._running.pop(trial)
+            course.ran_seconds = self._now - course.began
+        self._silent = [trial for trial in self._silent if trial in self._running]
+        self._queue = [entry for entry in self._queue if entry[1] in self._running]
+        heapq.heapify(self._queue)
+
+    def _go_on(self, trial: int) -> None:
+        course = self._running[trial] = self._paused.pop(trial)
+        course.began = self._now - course.ran_seconds
+        if course.coming is None:
+            self._silent.append(trial)
+        else:
+            heapq.heappush(self._queue, (course.began + course.coming.seconds, trial))
 
     def _cut(self, trial: int, outcome: Outcome, error: str = "") -> None:
         """Close the generator; if its `finally` raises, the trial has failed."""
@@ -198,7 +222,7 @@ class ReplayedRunner:
 
     def close(self) -> None:
         """Close every generator."""
-        self.stop(list(self._running))
+        self.stop([*self._running, *self._paused])
         self._ended.clear()
 
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hpo.events import Event, Suggestion, TrialFinished, TrialStarted
+from hpo.events import Event, Suggestion, TrialFinished, TrialPaused, TrialStarted
 from hpo.forecasts import Forecasts
 from hpo.objective import Objective
 from hpo.samplers.believed import believed, drawn, log_density
@@ -62,6 +62,7 @@ class Curve:
         self._points = np.empty((0, self._features.d))  # of trials in order of their start
         self._places: dict[int, int] = {}  # trial -> its row
         self._next = 0
+        self._heard: set[int] = set()  # trials of which something was known at an end or a pause
         self._ended = self._learnt = 0
         self._kernel: Kernel = default(self._features.owners, self._features.d)
         self._cache: list[Suggestion] = []  # of the last ask; what was told since empties it
@@ -81,7 +82,10 @@ class Curve:
             if known is not None:
                 self._places[number] = len(self._points)
                 self._points = np.concatenate([self._points, self._space.encode([known])])
-        elif isinstance(event, TrialFinished):
+        elif isinstance(event, (TrialFinished, TrialPaused)):
+            if event.trial in self._heard:
+                return
+            self._heard.add(event.trial)
             self._ended += 1
             if self._ended >= self._startup and self._ended >= self._learnt + _pause(self._ended):
                 self._learnt = self._ended

@@ -35,19 +35,19 @@ def stand_ins(values: ArrayLike, at_rung: ArrayLike, finals: ArrayLike) -> np.nd
 
 
 def finals(history: History, part: Objective | None = None) -> dict[int, float]:
-    """Number of every trial that completed or was stopped -> a finite value to minimise.
+    """Number of every trial that completed, was stopped or is paused -> a finite value to minimise.
 
     Of one of several metrics, where a `part` of the objective says which.
 
-    Stopped trials are taken from the latest rung to the earliest, so that those stopped later, with their
-    stand-ins, are among the ones that went on. Diverged and failed trials, and those whose last report has no
-    finite value, are not listed: `worst` is what they count for.
+    Those that did not complete are taken from the latest rung to the earliest, so that those stopped later,
+    with their stand-ins, are among the ones that went on. Diverged and failed trials, and those whose last
+    report has no finite value, are not listed: `worst` is what they count for.
     """
     goal = part or history.objective
     found: dict[int, float] = {}
     stopped: dict[int, dict[int, float]] = defaultdict(dict)  # spent -> number -> last value
     for number, trial in history.trials.items():
-        is_whole = trial.state in ("completed", "stopped") and trial.reports
+        is_whole = trial.state in ("completed", "stopped", "paused") and trial.reports
         value = goal.value(trial.reports[-1].metrics) if is_whole else math.inf
         if math.isfinite(value):
             if trial.state == "completed":

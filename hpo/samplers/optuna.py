@@ -30,7 +30,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.dominance import fronts
-from hpo.events import Event, Suggestion, TrialFinished, TrialStarted
+from hpo.events import Event, Suggestion, TrialFinished, TrialPaused, TrialResumed, TrialStarted
 from hpo.history import History
 from hpo.objective import Objective
 from hpo.samplers.finals import clipped, finals, worst
@@ -229,6 +229,9 @@ class _Asked:
     origin: str
 
 
+_CHANGES = (TrialFinished, TrialPaused, TrialResumed)  # what trials count for
+
+
 class OptunaSampler:
     """Asks one of Optuna's samplers.
 
@@ -285,10 +288,10 @@ class OptunaSampler:
             else:
                 self._asked.clear()
                 self._add(number, event.spec.config)
-        elif isinstance(event, TrialFinished):
+        elif isinstance(event, _CHANGES):
             self._asked.clear()
         self._history.tell(event)
-        if isinstance(event, TrialFinished):
+        if isinstance(event, _CHANGES):
             self._finals = None
 
     def _agree(self, asked: Config, started: Config) -> bool:
@@ -331,6 +334,10 @@ class OptunaSampler:
             beyond = self._beyond() if self._method.constrained else {}
             for number, trial in self._trials.items():
                 if self._history.trials[number].state == "running":
+                    if trial.state == TrialState.COMPLETE:  # it was paused, and had a stand-in
+                        self._trials[number] = frozen_trial(
+                            number, trial.params, self._distributions, None, trial.system_attrs
+                        )
                     continue
                 values = [one.get(number, penalty) for one, penalty in zip(found, penalties, strict=True)]
                 attributes = {**trial.system_attrs, **beyond.get(number, {})}

@@ -15,7 +15,7 @@ from hpo.events import (
     TrialStarted,
     TrialStopped,
 )
-from hpo.history import History, State
+from hpo.history import UNDER_WAY, History, State
 from hpo.objective import Objective
 from tests.hpo_strategies import EXAMPLE, Play, actions
 from tests.strategies import law
@@ -85,7 +85,7 @@ def test_what_was_spent_adds_up(script):
     states = get_args(State)
     assert sum(history.count(state) for state in states) == len(history.trials)
     assert len(history.running) == history.count("running")
-    assert all((trial.finished is None) == (trial.state == "running") for trial in history.trials.values())
+    assert all((trial.finished is None) == (trial.state in UNDER_WAY) for trial in history.trials.values())
 
 
 def test_while_none_is_complete_the_best_of_the_others_stands_in():
