@@ -1,7 +1,7 @@
 """`hpo explain STUDY TRIAL`: why a trial was tried, how it went, and why it ended, from the journal alone."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -11,6 +11,7 @@ from hpo import study
 from hpo.cli.look import print_json, print_line
 from hpo.cli.options import Debug, Json, Root, Study
 from hpo.errors import UsageError
+from hpo.events import Event, TrialPaused, TrialResumed
 from hpo.history import History, Trial
 from hpo.listeners import words
 from hpo.listeners.console import searched
@@ -47,7 +48,7 @@ def explain(
 ) -> None:
     """Explain a trial: why it was tried, how it went, why it ended."""
     folder = study.find(which, root)
-    history, _, _ = study.read(folder)
+    history, events, _ = study.read(folder)
     if number not in history.trials:
         there = f"0 to {max(history.trials)}" if history.trials else "none yet"
         raise UsageError(f"study {folder.name!r} has no trial {number}; there are trials {there}")
@@ -57,7 +58,7 @@ def explain(
         "state": trial.state,
         "origin": trial.origin,
         "tried": tried(history, trial),
-        "went": went(history, trial),
+        "went": [*went(history, trial), *rests(events, number)],
         "stop_reason": trial.stop_reason,
         "ended": ended(history, trial),
         "config": dict(trial.spec.config),
@@ -69,7 +70,7 @@ def explain(
     print_line(f"config: {words.config(searched(history, trial))}")
     for head, lines in (
         ("why it was tried", tried(history, trial)),
-        ("how it went", went(history, trial)),
+        ("how it went", [*went(history, trial), *rests(events, number)]),
         ("why it ended", ended(history, trial)),
     ):
         print_line(f"{head}:")
@@ -143,6 +144,17 @@ def went(history: History, trial: Trial) -> list[str]:
     return lines
 
 
+def rests(events: Sequence[Event], number: int) -> list[str]:
+    """When it made room for others and went on again, and why, in sentences."""
+    lines: list[str] = []
+    for event in events:
+        if isinstance(event, TrialPaused) and event.trial == number:
+            lines.append(f"It made room for others after {words.count(event.spent)} steps: {event.reason}.")
+        elif isinstance(event, TrialResumed) and event.trial == number:
+            lines.append(f"It went on, up to {words.count(event.until)} steps: {event.reason}.")
+    return lines
+
+
 def ended(history: History, trial: Trial) -> list[str]:
     """Why it stopped where it did, in sentences."""
     spent = f"{words.count(trial.spent)} of {words.count(trial.spec.budget)} steps"
@@ -159,7 +171,7 @@ def ended(history: History, trial: Trial) -> list[str]:
         "diverged": f"It diverged after {spent}",
         "failed": f"It failed after {spent}",
         "out_of_memory": f"It ran out of memory after {spent}",
-        "paused": f"It rests after {spent}",
+        "paused": f"It has not ended: it rests after {spent}, and may go on",
     }[trial.state]
     return [f"{said}{f': {last}' if last else ''}."]
 

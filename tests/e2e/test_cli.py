@@ -69,6 +69,8 @@ FLAGS = {
         *("--steps", "--peak", "--warmup", "--floor", "--least-cooldown", "--out", "-o", "--json", "--debug"),
     },
     "schedule refine": {"--trial", "--smoothing", "--out", "-o", "--dir", "--json", "--debug"},
+    "submit": {"--address", "--debug", "--detach", "--module", "--name", "--resume", "--set", "--there"},
+    "fetch": {"--address", "--debug", "--dir", "--there", "--tracking"},
     "init": {"--debug"},
     "doctor": {"--debug"},
     "ui": {"--uri", "--port", "--debug"},

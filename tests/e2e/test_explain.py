@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from hpo.cli.explain import rests
+from hpo.events import TrialPaused, TrialResumed
 from hpo.history import History
 from hpo.store import Journal
 
@@ -85,6 +87,18 @@ def test_what_an_older_journal_does_not_say_is_said(command, history: History, t
     said = command("explain", "told", "5")
     assert said.code == 0, said.err
     assert "The journal does not say: it was written before it could. The sampler was curve." in said.out
+
+
+def test_pauses_are_told_with_their_reasons() -> None:
+    events = [
+        TrialPaused(0, 4, "pause: others are forecast to end better", 0.0),
+        TrialPaused(1, 4, "another trial", 0.0),
+        TrialResumed(0, 12, "pause: it leads the forecasts", 1.0),
+    ]
+    assert rests(events, 0) == [
+        "It made room for others after 4 steps: pause: others are forecast to end better.",
+        "It went on, up to 12 steps: pause: it leads the forecasts.",
+    ]
 
 
 def test_a_trial_that_is_not_there_is_refused(command, history: History) -> None:
