@@ -46,7 +46,7 @@ def searched(
     recorded: Sequence[Event] = (),
     runner: type[InlineRunner] | type[ReplayedRunner] = ReplayedRunner,
     **options: float,
-) -> list[Event]:
+) -> list:
     """The journal of a study, taken up from the events that are given."""
     objective, store = Objective(), Memory()
     store.append(recorded)
