@@ -83,8 +83,8 @@ def write_curve(path: Path, columns: Sequence[tuple[str, Sequence[float]]]) -> N
     write_text(path, "\n".join(lines) + "\n")
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file that the user named.
+def write_text(path: Path, text: str, flag: str = "--out") -> None:
+    """Write a file that the user named after this flag.
 
     Raises:
         UsageError: it cannot be written.
@@ -92,7 +92,7 @@ def write_text(path: Path, text: str) -> None:
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise UsageError(f"--out {path}: {error.strerror}") from None
+        raise UsageError(f"{flag} {path}: {error.strerror}") from None
 
 
 def _column(path: Path, rows: Sequence[Sequence[str]], place: int, name: str) -> list[float]:

@@ -1,5 +1,6 @@
 """Which candidate did best, and whether the validation split is large enough to tell."""
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from schedules.types import Trace, TunerError
 
-STANDARD_ERRORS = 2.0  # by which two candidates must differ
+STANDARD_ERRORS = 2.0  # by which two candidates must differ where there are many examples
 
 Floats = NDArray[np.floating[Any]]
 
@@ -35,14 +36,30 @@ def difference(one: Floats, other: Floats) -> tuple[float, float]:
     return float(apart.mean()), spread / math.sqrt(len(apart))
 
 
+@functools.cache
+def standard_errors(examples: int) -> float:
+    """By how many of its standard errors the mean of so many must differ from 0: as rare as two of many.
+
+    The quantile of Student's t with one degree of freedom fewer: a standard error that is itself guessed from
+    three examples is often far too small.
+
+    >>> [round(standard_errors(examples), 2) for examples in (2, 3, 10, 100, 10_000)]
+    [13.97, 4.53, 2.32, 2.03, 2.0]
+    """
+    from scipy import special  # pyright: ignore
+
+    chance = special.ndtr(STANDARD_ERRORS)  # pyright: ignore
+    return float(special.stdtrit(examples - 1, chance))  # pyright: ignore
+
+
 def are_equal(one: Trace, other: Trace) -> bool:
-    """Whether their losses of the same examples differ by less than two standard errors; unknown is not."""
+    """Whether their losses of the same examples differ by no more than chance may; unknown is not."""
     if one is other:
         return True
     if not len(one.example_losses) == len(other.example_losses) > 1:
         return False
     mean, error = difference(one.example_losses, other.example_losses)
-    return abs(mean) < STANDARD_ERRORS * error
+    return abs(mean) < standard_errors(len(one.example_losses)) * error
 
 
 def standard_error(losses: Floats) -> float:
@@ -54,7 +71,7 @@ def standard_error(losses: Floats) -> float:
 
 
 def can_be_told_apart(traces: Sequence[Trace]) -> str:
-    """Empty where best and worst differ by two standard errors; else what to change, in words.
+    """Empty where best and worst differ by more than chance may; else what to change, in words.
 
     Candidates that are not finite take no part. Without losses of the examples nothing can be said, and so
     nothing is.
@@ -66,17 +83,29 @@ def can_be_told_apart(traces: Sequence[Trace]) -> str:
     if len(best.example_losses) != len(worst.example_losses):
         return ""
     mean, error = difference(worst.example_losses, best.example_losses)
-    if not math.isfinite(error) or abs(mean) >= STANDARD_ERRORS * error or error == 0.0:
-        return ""
     have = len(best.example_losses)
+    if not math.isfinite(error) or abs(mean) >= standard_errors(have) * error or error == 0.0:
+        return ""
     words = (
         f"no candidate can be told from another: between best and worst the validation loss differs by "
         f"{abs(mean):.3g} with a standard error of {error:.3g} on {have} examples"
     )
     if mean == 0.0:
         return f"{words}: try rates that are further apart"
-    needed = two_digits(have * (STANDARD_ERRORS * error / abs(mean)) ** 2)
+    needed = two_digits(examples_needed(error * math.sqrt(have) / abs(mean)))
     return f"{words}: a validation split of at least {needed} examples is needed, or rates further apart"
+
+
+def examples_needed(spread: float) -> int:
+    """How many tell a mean from 0 that the examples spread around by so many times its size.
+
+    Two terms of the quantile in 1 / n examples: with z standard errors, t^2 = z^2 (1 + (z^2 + 1) / 2n).
+
+    >>> [examples_needed(spread) for spread in (0.5, 1.0, 20.0)]
+    [4, 7, 1603]
+    """
+    squared = STANDARD_ERRORS**2
+    return math.ceil(squared * spread**2 + (squared + 1) / 2)
 
 
 def check_apart(traces: Sequence[Trace]) -> None:

@@ -15,9 +15,9 @@ from schedules.check import unknown
 from schedules.knots import CLOSEST
 from schedules.replay import Knots, pairs
 from schedules.spec import format
+from schedules.text import SUFFIXES
 
 FORMAT = 1
-SUFFIXES = (".toml", ".csv")
 _KEYS = ("format", "lr", "knots")
 _COLUMNS = ("step", "factor", "lr")
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from schedules.check import Interval, number, whole
 from schedules.combine import shift
-from schedules.compare import STANDARD_ERRORS, difference, score
+from schedules.compare import difference, score, standard_errors
 from schedules.elementwise import Floats, elementwise
 from schedules.plan import LEAST_PROBE_STEPS, Fact, Plan, Planned, Spending, fact, facts_of
 from schedules.types import Keep, Probe, Schedule, Segment, Trace, Tuner, TunerError
@@ -29,26 +29,26 @@ def guarded(
 ) -> Planned:
     """The tuner, its kept segments run in pieces; what ends worse than it began is run at half the rate.
 
-        A piece is probed, looked at and adopted, so that only one that is taken back costs more. Worse is: a
+    A piece is probed, looked at and adopted, so that only one that is taken back costs more. Worse is: a
     loss that is not finite; or a validation loss that rose by `tolerance` of its size and, where losses of
-    examples are told, by two standard errors, since the piece began or, with `since_best`, since it was
+    examples are told, by more than chance, since the piece began or, with `since_best`, since it was
     lowest. Where nothing was evaluated before a piece it can only be not finite. The lower rate holds until
     the tuner probes rates itself. Pieces are a tenth of a segment, at least 20 steps (a quarter of one that
     is short), unless `piece_steps` says otherwise.
 
     The segment itself pays for what was taken back: what is left of its schedule is read faster, so that it
-        ends where it was to end, within its steps. After `retries` a piece that is only worse stays.
+    ends where it was to end, within its steps. After `retries` a piece that is only worse stays.
 
-        What looks best over 20 steps can diverge over 200: measured in 1 of 3 runs of the published search.
+    What looks best over 20 steps can diverge over 200: measured in 1 of 3 runs of the published search.
 
-        >>> from schedules.shapes import constant
-        >>> from schedules.tuners import open_loop
-        >>> guarded(open_loop(constant(), 100), piece_steps=50).ask().segments[0].steps
-        49
+    >>> from schedules.shapes import constant
+    >>> from schedules.tuners import open_loop
+    >>> guarded(open_loop(constant(), 100), piece_steps=50).ask().segments[0].steps
+    49
 
-        Raises:
-            ValueError: a value that is not legal.
-            TunerError: (from `tell`) a piece diverged at the lowest rate that was tried.
+    Raises:
+        ValueError: a value that is not legal.
+        TunerError: (from `tell`) a piece diverged at the lowest rate that was tried.
     """
     if piece_steps is not None:
         whole("piece_steps", piece_steps, Interval(_LEAST_STEPS))
@@ -140,7 +140,7 @@ class _Guard:
         rise = score(trace) - score(self.before)
         if len(trace.example_losses) == len(self.before.example_losses) > 1:
             _, error = difference(trace.example_losses, self.before.example_losses)
-            if rise <= STANDARD_ERRORS * error:
+            if rise <= standard_errors(len(trace.example_losses)) * error:
                 return False
         return rise > self.tolerance * abs(score(self.before))
 

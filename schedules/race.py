@@ -112,6 +112,12 @@ def race(
         least = paid + rank_steps(_SHORTEST) + _SHORTEST
         raise _too_little(budget, least, share, probed_steps(k, length) if length else None)
     spread = [ratio ** (place - (k - 1) / 2) for place in range(k)]
+    if not is_swept and len(only := inside(spread, *bounds)) == 1:
+        raise ValueError(
+            f"low={bounds[0]:g} and high={bounds[1]:g} leave one rate, {only[0]:g} times lr: "
+            f"{k} candidates {ratio:g} apart lie between {spread[0]:.3g} and {spread[-1]:.3g}; "
+            f'move the interval or lr, or let centre="range_test" find the middle'
+        )
 
     def plan() -> Plan:
         nonlocal paid
@@ -259,6 +265,10 @@ def lean(
         length = affordable(candidates)
         return length if length and probed_steps(candidates, length) <= share * budget else None
 
+    if start >= bounds[1]:
+        raise ValueError(
+            f"start_factor={start:g} must be below high={bounds[1]:g}: higher rates are tried from there"
+        )
     if horizon < _SHORTEST or 2 * probe_steps(horizon) > horizon:
         least = max(_SHORTEST, 2 * probe_steps(horizon))
         raise ValueError(

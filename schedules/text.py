@@ -8,6 +8,8 @@ from typing import Any, cast
 # Written like schedules, but asked for what to run: `schedules.tuner_spec` has them, and a test compares.
 TUNER_NAMES = ("auto", "race", "lean", "autolrs", "plateau", "accelat", "range_test")
 
+SUFFIXES = (".toml", ".csv")  # endings of files that hold the knots of a schedule
+
 _NAMED = {"true": True, "false": False}
 
 
@@ -17,6 +19,11 @@ def read(text: str) -> dict[str, Any]:
     >>> read('wsd(cooldown_fraction=0.2, cooldown="sqrt")')
     {'name': 'wsd', 'cooldown_fraction': 0.2, 'cooldown': 'sqrt'}
     """
+    if text.endswith(SUFFIXES):
+        raise ValueError(
+            f"schedule {text!r} is a file, a text is wanted: `hpo export STUDY --what schedule "
+            f"--format text` writes that of a trial, to_text(load_knots({text!r})) that of a file"
+        )
     wrong = f"schedule {text!r} must be a name with arguments, as in wsd(cooldown_fraction=0.2)"
     try:
         tree = ast.parse(text.strip(), mode="eval").body

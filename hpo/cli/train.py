@@ -334,7 +334,7 @@ def _export(trace: TrialTrace, lr: float | None, out: Path, what: str) -> None:
             text = to_toml(thin(trace.factor, lr=lr), f"Found by `hpo train {' '.join(what.split())}`.")
     except ValueError as error:
         raise UsageError(f"--export-schedule: {error}") from error
-    write_text(out, text)
+    write_text(out, text, "--export-schedule")
     print_line(f"saved {out}")
 
 

@@ -45,13 +45,13 @@ def fit(
         huber_width: relative error from which on a row counts linearly.
 
     Raises:
-        ValueError: an unknown law or constant, curves of different peaks, without losses or too short, or
-        that do
-            not identify the law: the message says which curve is missing.
+        ValueError: an unknown law or constant, curves of different peaks, without losses or too short, one
+            curve twice, or curves that do not identify the law: the message says which is missing.
     """
     one_of("law", law, LAWS)
     if not curves:
         raise ValueError("no curve: a law is fitted on at least one")
+    _check_distinct(curves)
     peak = common_peak(curves)
     curves = with_common_warmup(curves)
     entry = LAWS[law]
@@ -114,6 +114,16 @@ def memory_constants(
     if not groups:
         raise ValueError("no curves: constants are fitted on at least one kind of run")
     return fit_constants(LAWS[law], groups, huber_width, dict(LAWS[law].constants))[1]
+
+
+def _check_distinct(curves: Sequence[Curve]) -> None:
+    """Refuse one run given twice: without one of the two a law is the same, which is no sign of certainty."""
+    for place, curve in enumerate(curves):
+        for other in curves[:place]:
+            pairs = (curve.steps, other.steps), (curve.lrs, other.lrs), (curve.observed(), other.observed())
+            if all(np.array_equal(one, two) for one, two in pairs):
+                again = "is given twice" if curve.name == other.name else f"is the same run as {other.name}"
+                raise ValueError(f"{curve.name} {again}: a law needs each run once")
 
 
 def _check_identified(curves: Sequence[Curve]) -> None:

@@ -11,6 +11,7 @@ from hpo import config
 from hpo.cli.list_schedules import arguments
 from schedules import HYPERPARAMETERS, SCHEDULES
 from schedules.hypergradient import RULES
+from schedules.laws import LAWS
 from schedules.spec import COMMON
 from schedules.tuner_spec import COMMON as COMMON_OF_TUNERS
 from schedules.tuner_spec import TUNER_FAMILIES
@@ -79,9 +80,30 @@ def test_the_commands_of_the_page_are_commands(command):
     lines = [shlex.split(line, comments=True) for line in "".join(blocks("sh")).splitlines()]
     assert len(lines) >= 6
     for words in lines:
-        if words[1] == "schedule" and "found.toml" not in words:
+        if words[1:3] in (["schedule", "list"], ["schedule", "show"]) and "found.toml" not in words:
             assert command(*words[1:]).code == 0
-    assert {tuple(words[:2]) for words in lines} == {("hpo", "schedule"), ("hpo", "export")}
+    assert {words[1] for words in lines} == {"schedule", "export", "train", "extend"}
+
+
+def test_every_option_of_the_page_is_one_of_its_command():
+    import shlex
+
+    from typer.main import get_command
+
+    from hpo.cli.main import app
+
+    for line in "".join(blocks("sh")).splitlines():
+        found, words = get_command(app), shlex.split(line, comments=True)[1:]
+        while commands := getattr(found, "commands", None):
+            found, words = commands[words[0]], words[1:]
+        known = {option for parameter in found.params for option in parameter.opts}
+        assert {word for word in words if word.startswith("-")} <= known, line
+
+
+def test_what_laws_and_signals_are_called_is_there():
+    assert all(f"`{name}`" in section("## Foretold by a loss law") for name in LAWS)
+    studies = [tomllib.loads(block) for block in blocks("toml")]
+    assert any(study.get("trial", {}).get("sharpness") for study in studies)
 
 
 @pytest.mark.parametrize("name", [name for name in TUNER_FAMILIES if name != "auto"])

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hpo.curves import write_text
+from hpo.errors import UsageError
 from hpo.traces import read_trace
 from schedules import load_knots
 from tests.trials_sample import close
@@ -36,6 +38,11 @@ def test_a_schedule_is_followed_for_the_steps_asked_for(command, tmp_path: Path)
     assert (row.step, row.names["config"]["width"], row.names["schedule"]) == (30, 8, "rex")
     assert len(read_trace(tmp_path / "trace.npz").loss) == 30
     assert load_knots(tmp_path / "found.toml").lr == 0.01
+
+
+def test_a_schedule_that_cannot_be_written_is_named_with_the_flag_it_was_given_to(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"^--export-schedule .*found.csv: "):
+        write_text(tmp_path / "none" / "found.csv", "", "--export-schedule")
 
 
 @pytest.mark.parametrize("tuner", ["race(k=3)", "autolrs(stages=1)"])

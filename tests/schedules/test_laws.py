@@ -292,6 +292,14 @@ LOSSES = 1.0 + (1.0 + STEPS) ** -0.5
             lambda: fit([Curve(STEPS, FALLING, LOSSES)], constants={"C": 1.0}),
             "constants={'C': 1.0} must be C, beta, g, delta",
         ),
+        (
+            lambda: fit([Curve(STEPS, FALLING, LOSSES, "a.csv")] * 3),
+            "a.csv is given twice: a law needs each run once",
+        ),
+        (
+            lambda: fit([Curve(STEPS, FALLING, LOSSES, "a.csv"), Curve(STEPS, FALLING, LOSSES, "b.csv")]),
+            "b.csv is the same run as a.csv: ",
+        ),
         (lambda: memory_constants({}), "no curves: constants are fitted on"),
     ],
 )

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schedules import Keep, Probe, Trace, TunerError, build, facts_of, guarded, lean, open_loop, race, scale
+from schedules.compare import are_equal, examples_needed, standard_errors
 from tests.strategies import law
 from tests.training import Valley, obey
 
@@ -229,6 +230,45 @@ def test_candidates_that_the_validation_split_cannot_tell_apart_are_an_error_tha
     clear = race(1000, 1500, k=2, finalists=1)
     clear.tell(answer(clear.ask(), [1.0, 1.01], [one, one + 0.01]))
     assert isinstance(clear.ask(), Keep)
+
+
+def test_few_examples_must_differ_by_more_than_two_standard_errors():
+    # Four standard errors, which three examples show one time in seventeen where there is no difference.
+    apart = 0.1 + np.array([-1.0, 0.0, 1.0]) * 0.1 * 3**0.5 / 4
+    one = np.array([1.0, 3.0, 2.0])
+    for copies, is_told in ((1, False), (2, True)):
+        losses = np.tile(one, copies)
+        tuner = race(1000, 1500, k=2, finalists=1)
+        wish = tuner.ask()
+        told = answer(wish, [1.0, 1.1], [losses, losses + np.tile(apart, copies)])
+        assert are_equal(*told) is not is_told
+        if is_told:
+            tuner.tell(told)
+            assert tuner.ask().adopt == 0
+        else:
+            with pytest.raises(TunerError, match=r"on 3 examples: a validation split of at least 4 examples"):
+                tuner.tell(told)
+
+
+@pytest.mark.parametrize("spread", [0.2, 0.5, 1.0, 3.0, 40.0])
+def test_so_many_examples_as_are_said_to_be_needed_are_enough_and_fewer_are_not(spread):
+    needed = examples_needed(spread)
+    assert standard_errors(needed) * spread / needed**0.5 <= 1
+    assert standard_errors(needed - 1) * spread / (needed - 1) ** 0.5 > 1
+    assert standard_errors(10**6) == pytest.approx(2, abs=1e-4)
+
+
+def test_an_interval_that_leaves_one_rate_to_race_is_refused():
+    with pytest.raises(ValueError, match=r"low=100 and high=200 leave one rate, 100 times lr: 6 candidates"):
+        race(1000, 1700, low=100.0, high=200.0)
+    with pytest.raises(
+        ValueError, match=r"leave one rate, 0.1 times lr: 2 candidates 2 apart lie between 0.707"
+    ):
+        race(1000, 1700, k=2, high=0.1)
+    assert len(race(1000, 1700, low=5.0, high=200.0).ask().segments) == 2
+    assert type(race(1000, 4000, low=100.0, high=200.0, centre="range_test").ask()).__name__ == "Probe"
+    with pytest.raises(ValueError, match=r"start_factor=0.0625 must be below high=0.05"):
+        lean(1000, 1000, high=0.05)
 
 
 def test_noise_that_examples_share_does_not_hide_a_difference():

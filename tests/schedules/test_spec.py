@@ -97,6 +97,7 @@ def test_the_shape_is_read_at_fractions_of_what_the_warm_up_leaves():
         ("cosine(floor=0, floor=1)", "schedule 'cosine(floor=0, floor=1)': floor is given twice"),
         ("knots", "schedule 'knots' needs factors, or knot_1, knot_2, … in a config"),
         ("", "schedule '' must be a name with arguments, as in wsd(cooldown_fraction=0.2)"),
+        ("found.csv", "schedule 'found.csv' is a file, a text is wanted: `hpo export STUDY --what schedule"),
         ("cosine(", "schedule 'cosine(' must be a name with arguments"),
         ("a.b()", "schedule 'a.b()' must be a name with arguments"),
         ("cosine()()", "schedule 'cosine()()' must be a name with arguments"),
