@@ -289,6 +289,8 @@ class OptunaSampler:
                 self._asked.clear()
                 self._add(number, event.spec.config)
         elif isinstance(event, _CHANGES):
+            if isinstance(event, TrialResumed) and self._method.remembers:
+                self._refresh()  # a generation that counts it is remembered: it keeps the stand-in it has now
             self._asked.clear()
         self._history.tell(event)
         if isinstance(event, _CHANGES):
@@ -334,7 +336,7 @@ class OptunaSampler:
             beyond = self._beyond() if self._method.constrained else {}
             for number, trial in self._trials.items():
                 if self._history.trials[number].state == "running":
-                    if trial.state == TrialState.COMPLETE:  # it was paused, and had a stand-in
+                    if trial.state == TrialState.COMPLETE and not self._method.remembers:  # it was paused
                         self._trials[number] = frozen_trial(
                             number, trial.params, self._distributions, None, trial.system_attrs
                         )

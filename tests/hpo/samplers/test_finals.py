@@ -81,7 +81,8 @@ def test_every_finished_trial_with_a_value_counts_for_something_finite(script):
     Play(EXAMPLE, lambda n: [EXAMPLE.sample(stream(n))] * n, found.tell).run(script)
     values = finals(found)
     for number, trial in found.trials.items():
-        usable = trial.state in ("completed", "stopped") and math.isfinite(found.value(trial))
+        states = ("completed", "stopped", "paused")
+        usable = trial.state in states and math.isfinite(found.value(trial))
         assert (number in values) == usable
     assert all(math.isfinite(value) for value in values.values())
     completed = [found.value(found.trials[n]) for n in values if found.trials[n].state == "completed"]
