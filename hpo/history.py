@@ -99,6 +99,9 @@ class History:
         self._elapsed_before = 0.0
         self._session_start = math.nan
         self._last_time = math.nan
+        self.ended = 0  # trials that are over
+        self.ended_since_best = 0  # of these, since the incumbent became it
+        self._running: dict[int, Trial] = {}
         self._ranking: list[int] | None = None  # trials, best first; None: not known
         for event in events:
             self.tell(event)
@@ -115,7 +118,7 @@ class History:
             case DataLoaded():
                 self.data = event.sets
             case TrialStarted(spec):
-                self.trials[spec.trial] = Trial(spec, event.time)
+                self.trials[spec.trial] = self._running[spec.trial] = Trial(spec, event.time)
             case TrialReported(report):
                 trial = self.trials[report.trial]
                 self.spent += report.spent - trial.spent
@@ -129,6 +132,9 @@ class History:
                 trial = self.trials[event.trial]
                 trial.state, trial.finished = event.outcome, event.time
                 trial.error, trial.row = event.error, event.row
+                self._running.pop(event.trial, None)
+                self.ended += 1
+                self.ended_since_best += 1
                 self._ranking = None
                 self._consider(trial, event.time)
             case StudyFinished():
@@ -147,6 +153,7 @@ class History:
         if not self.incumbents or value < self.incumbents[-1].value:
             seconds = self.elapsed(time)
             self.incumbents.append(Incumbent(self.spent, seconds, trial.spec.trial, value))
+            self.ended_since_best = 0
 
     def value(self, trial: Trial) -> float:
         """The objective at the trial's last report, minimised; infinite without one or when it broke off."""
@@ -175,11 +182,13 @@ class History:
         While fold models of leading trials are still to be trained, nothing is ranked: it would be a choice
         among the trials that need none.
         """
+        if not self.objective.is_ranked:
+            return []
         if self._ranking is None:
             goal = self.objective.final
             done = [trial for trial in self.trials.values() if trial.state == "completed"]
             known = [setting(trial.spec.trial, trial.metrics, goal) for trial in done]
-            is_ready = self.objective.is_ranked and not self.unscored
+            is_ready = not self.unscored
             self._ranking = [one.trial for one in ranked(filter(None, known))] if is_ready else []
         return self._ranking
 
@@ -199,8 +208,13 @@ class History:
 
     @property
     def running(self) -> list[Trial]:
-        """Trials started and not ended, in order of their numbers."""
-        return [trial for trial in self.trials.values() if trial.state == "running"]
+        """Trials started and not ended, in the order in which they were started."""
+        return list(self._running.values())
+
+    @property
+    def is_running(self) -> bool:
+        """Whether any trial has started and not ended."""
+        return bool(self._running)
 
     @property
     def kept(self) -> int:

@@ -4,13 +4,32 @@ Li et al., "A System for Massively Parallel Hyperparameter Tuning", MLSys 2020, 
 that Ray Tune and Syne Tune gave it: a trial that would wait for its promotion is ended, nothing is paused.
 """
 
+import heapq
 import math
-from bisect import bisect_left, insort
 from collections import defaultdict
 
-from hpo.events import Event, TrialReported, TrialStarted
+from hpo.events import Event, TrialFinished, TrialReported, TrialStarted
 from hpo.objective import Objective
 from hpo.pruners.progress import Progress
+
+
+class _Level:
+    """Values seen at a level, the best of them apart: one more costs the logarithm of their number."""
+
+    def __init__(self, eta: int) -> None:
+        self._eta = eta
+        self._best: list[float] = []  # negated, a heap: the worst of them first
+        self._rest: list[float] = []  # a heap: the best of them first
+
+    def is_among_best(self, value: float) -> tuple[bool, int, int]:
+        """Take a value in: (whether it is among the best, how many these are, of how many)."""
+        heapq.heappush(self._rest, -heapq.heappushpop(self._best, -value) if self._best else value)
+        seen = len(self._best) + len(self._rest)
+        best = max(1, seen // self._eta)
+        while len(self._best) < best:
+            heapq.heappush(self._best, -heapq.heappop(self._rest))
+        # Fewer than n are better exactly if the n-th best is no better.
+        return value <= -self._best[0], best, seen
 
 
 class Asha:
@@ -26,8 +45,10 @@ class Asha:
         self._objective, self._eta, self._rungs = objective, eta, rungs
         self._budgets: dict[int, int] = {}
         self._levels: dict[int, list[int]] = {}  # trial -> levels ahead of it, lowest first
-        self._values: dict[int, list[float]] = defaultdict(list)  # level -> values seen, sorted
-        self._reasons: dict[int, str] = {}
+        self._seen: dict[int, _Level] = defaultdict(lambda: _Level(eta))  # by level
+        self._verdicts: dict[
+            int, tuple[int, float, int, int]
+        ] = {}  # to stop: level, value, best, of how many
         self._progress = Progress()
 
     def tell(self, event: Event) -> None:
@@ -44,24 +65,26 @@ class Asha:
                     levels = self._levels[report.trial]
                     while levels and levels[0] <= report.spent:
                         self._judge(report.trial, levels.pop(0), self._objective.value(report.metrics))
+            case TrialFinished(trial=trial):
+                self._budgets.pop(trial, None)
+                self._levels.pop(trial, None)
+                self._progress.forget(trial)
             case _:
                 pass
 
     def _judge(self, trial: int, level: int, value: float) -> None:
-        values = self._values[level]
-        insort(values, value)
-        best = max(1, len(values) // self._eta)
-        if bisect_left(values, value) >= best:
-            self._reasons.setdefault(
-                trial,
-                f"asha: rung {level}: {self._objective.shown(value):.4g} is not among "
-                f"the best {best} of {len(values)}",
-            )
+        is_kept, best, seen = self._seen[level].is_among_best(value)
+        if not is_kept:
+            self._verdicts.setdefault(trial, (level, value, best, seen))
 
     def keep(self, trial: int) -> bool:
         """Whether the trial may go on."""
-        return trial not in self._reasons
+        return trial not in self._verdicts
 
     def reason(self, trial: int) -> str:
         """Why the trial is to be stopped; "" if it is not."""
-        return self._reasons.get(trial, "")
+        if trial not in self._verdicts:
+            return ""
+        level, value, best, seen = self._verdicts[trial]
+        shown = self._objective.shown(value)
+        return f"asha: rung {level}: {shown:.4g} is not among the best {best} of {seen}"
