@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from hpo.audits import Audit, audits
 from hpo.errors import UsageError
 from hpo.events import Event, StudyStarted, TrialFinished
 from hpo.history import History, Trial
@@ -42,6 +43,7 @@ class Study:
     ends: tuple[End, ...]  # in the order the trials ended
     started: float | None  # seconds since the epoch
     changed: float | None  # time of the last event
+    audits: tuple[Audit, ...] = ()  # trials that its pruner would have stopped and that ran on
 
     @property
     def objective(self) -> Objective:
@@ -61,7 +63,12 @@ class Study:
         rest = [trial for trial in self.history.trials.values() if np.isfinite(self.history.value(trial))]
         return sorted(
             rest,
-            key=lambda trial: (trial.state != "completed", self.history.value(trial), trial.spec.trial),
+            key=lambda trial: (
+                trial.state != "completed",
+                0 if self.objective.is_single else self.history.fronts.get(trial.spec.trial, len(rest)),
+                self.history.value(trial),
+                trial.spec.trial,
+            ),
         )
 
     def value(self, trial: Trial) -> float:
@@ -152,6 +159,7 @@ def fold(events: list[Event], folder: Path) -> Study:
         ends=tuple(ends),
         started=begin.time if begin else None,
         changed=events[-1].time if events else None,
+        audits=tuple(audits(latest.study if latest else {}, history.objective, events)),
     )
 
 

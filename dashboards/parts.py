@@ -9,9 +9,18 @@ from typing import Any
 from dashboards import theme
 from dashboards.figures.table import table
 from dashboards.load import Study
+from hpo.audits import false_stops
 from hpo.history import State, Trial, readings
 
-_STATES: tuple[State, ...] = ("completed", "running", "stopped", "diverged", "failed", "out_of_memory")
+_STATES: tuple[State, ...] = (
+    "completed",
+    "running",
+    "paused",
+    "stopped",
+    "diverged",
+    "failed",
+    "out_of_memory",
+)
 _MOST_ERRORS = 20
 
 
@@ -20,13 +29,18 @@ def header(study: Study) -> str:
     finish = study.history.finish
     if finish is not None:
         state, label = "finished", f"finished: {theme.text(finish.reason, 80)}"
+        if finish.error:
+            state, label = "unfinished", f"cannot go on: {theme.text(finish.error, 300)}"
     elif study.history.sessions:
         state, label = "unfinished", f"not finished, as of {_moment(study.changed)}"
     else:
         state, label = "unfinished", "not begun"
-    aim = "Lower" if study.objective.goal == "min" else "Higher"
     search = _section(study.table, "search")
-    about = [f"{aim} <b>{theme.text(study.objective.metric)}</b> is better"]
+    about = [
+        f"{'Lower' if part.goal == 'min' else 'Higher'} <b>{theme.text(part.metric)}</b> is better"
+        for part in study.objective.parts
+    ]
+    about += [theme.text(bound.words()) for bound in study.objective.bounds]
     task = study.table.get("task")
     if isinstance(task, Mapping):
         task = task.get("name")
@@ -48,7 +62,9 @@ def best(study: Study) -> str:
     """The best trial: its value, metrics, config and schedule."""
     trial = study.best
     if trial is None:
-        empty = '<p class="empty">No trial has a result.</p>'
+        kept = " and ".join(bound.words() for bound in study.objective.bounds)
+        within = f" with {theme.text(kept, 200)}" if kept else ""
+        empty = f'<p class="empty">No trial has a result{within}.</p>'
         return f'<section class="card best" id="best"><h2>Best trial</h2>{empty}</section>'
     metric = theme.text(study.objective.metric)
     state = "" if trial.state == "completed" else f", {trial.state}"
@@ -64,7 +80,7 @@ def best(study: Study) -> str:
     return f"""<section class="card best" id="best">
 <h2>Best trial <small>trial {trial.spec.trial}{state}</small></h2>
 <p class="value"><b>{theme.number(study.value(trial))}</b> {metric}</p>
-<div class="columns">
+{_front(study)}<div class="columns">
 <div class="metrics"><h3>Validation</h3>{_metrics(metrics)}</div>
 <div class="metrics test"><h3>Test{once}</h3>{test}</div>
 </div>
@@ -72,6 +88,14 @@ def best(study: Study) -> str:
 <dl class="config">{rows}</dl>
 {_rate_curve(study, trial)}
 </section>"""
+
+
+def _front(study: Study) -> str:
+    """Which trials the best one shares the front with; "" where one metric is sought."""
+    if not study.objective.others or not study.history.front:
+        return ""
+    numbers = ", ".join(str(trial.spec.trial) for trial in study.history.front)
+    return f'<p class="about">First by this metric of the trials that no other beats: {numbers}</p>\n'
 
 
 def _metrics(metrics: Mapping[str, float]) -> str:
@@ -135,6 +159,8 @@ def facts(study: Study) -> str:
         found = history.incumbents[-1]
         share = found.spent / history.spent if history.spent else 0.0
         tiles.append((theme.duration(found.seconds), "to the best result", f"{share:.0%} of the steps"))
+    if tile := _audited(study):
+        tiles.append(tile)
     shown = "".join(
         f'<div class="card fact"><b>{value}</b><span>{label}</span><small>{more}</small></div>'
         for value, label, more in tiles
@@ -143,6 +169,20 @@ def facts(study: Study) -> str:
 <div class="card fact trials"><b>{len(history.trials)}</b><span>trials</span>
 <div class="bar">{bar}</div><ul>{key}</ul></div>
 {shown}</div>"""
+
+
+def _audited(study: Study) -> tuple[str, str, str] | None:
+    """How many of the trials that ran on although they would have been stopped then beat the best."""
+    found = false_stops(study.audits)
+    if found is None:
+        return None
+    some = f"{found.ended} audited trial{'s' if found.ended > 1 else ''}"
+    return (
+        f"{found.wrong / found.ended:.0%}",
+        "of stops were false",
+        f"{found.wrong} of {some} beat the best of when it would have been stopped; "
+        f"95 %: {found.low:.0%} to {found.high:.0%}",
+    )
 
 
 def trials(study: Study) -> str:

@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 
 from dashboards import page, parts, theme
 from dashboards.figures.curves import curves
+from dashboards.figures.front import front
 from dashboards.figures.importance import importance, importance_of
 from dashboards.figures.parallel import parallel
 from dashboards.figures.progress import progress
@@ -64,6 +65,14 @@ def render(study: Study) -> str:
             f"The best {metric} so far, against the steps spent by all trials.",
             lambda: progress(study),
             "No trial has ended with a result yet.",
+        ),
+        section(
+            "front",
+            "Front",
+            "Completed trials by two metrics. None of the others is better than those of the front in one "
+            "metric without being worse in another.",
+            lambda: front(study),
+            "",
         ),
         section(
             "curves",

@@ -9,7 +9,7 @@ from hpo.correlation import Interval
 from hpo.objective import Objective
 from hpo.transfer import (
     PLAIN,
-    WEIGHED,
+    STANDARDISED,
     Chosen,
     Foretold,
     Judged,
@@ -50,9 +50,9 @@ def _chosen(judgements: Sequence[Judged], chosen: Sequence[Chosen], metric: Obje
 def _difference(by_trial: dict[int, Judged], chosen: Sequence[Chosen], metric: Objective) -> str:
     """Whether plain and shifted scores choose the same trial, in a sentence."""
     trials = {one.score: one.trial for one in chosen}
-    if PLAIN not in trials or WEIGHED not in trials:
+    if PLAIN not in trials or STANDARDISED not in trials:
         return ""
-    plain, shifted = by_trial[trials[PLAIN]], by_trial[trials[WEIGHED]]
+    plain, shifted = by_trial[trials[PLAIN]], by_trial[trials[STANDARDISED]]
     if plain.trial == shifted.trial:
         return f'<p class="about">Plain and shifted scores choose the same trial, {plain.trial}.</p>'
     costs = f"{theme.number(abs(plain.plain - shifted.plain))} of plain {theme.text(metric.metric)}"

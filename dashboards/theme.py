@@ -15,6 +15,7 @@ BEST = "#8b5cf6"
 STATE_COLOURS = {
     "completed": "#3b82f6",
     "running": "#06b6d4",
+    "paused": "#0e7490",
     "stopped": "#94a3b8",
     "diverged": "#f59e0b",
     "failed": "#ef4444",

@@ -21,7 +21,9 @@ from hpo.events import (
     StudyFinished,
     StudyStarted,
     TrialFinished,
+    TrialPaused,
     TrialReported,
+    TrialResumed,
     TrialScored,
     TrialStarted,
     TrialStopped,
@@ -30,9 +32,9 @@ from trials.spec import Report, TrialSpec
 from trials.validation import FoldModel
 
 # 2: Noticed, and trials that ended out of memory; 3: wall of reports; 4: TrialScored, and folds of specs,
-# DataLoaded, and targets
-FORMAT = 4
-_READS = (1, 2, 3, FORMAT)
+# DataLoaded, and targets; 5: studies that ended in an error, origins of trials, TrialPaused and TrialResumed
+FORMAT = 5
+_READS = (1, 2, 3, 4, FORMAT)
 
 _SPELLED = ("inf", "-inf", "nan")
 
@@ -45,6 +47,8 @@ _EVENTS: dict[str, type[Event]] = {
         TrialReported,
         TrialScored,
         TrialStopped,
+        TrialPaused,
+        TrialResumed,
         TrialFinished,
         StudyFinished,
         Noticed,

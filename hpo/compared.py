@@ -29,7 +29,14 @@ def compared(history: History, count: int = COMPARED) -> list[Trial]:
         return sorted(finite, key=lambda trial: (value(trial), trial.spec.trial))[:most]
 
     ranked = [history.trials[number] for number in history.ranking]
-    order = {trial.spec.trial: trial for trial in (*ranked, *best(history.value, count))}
+    own = best(history.value, count)
+    if not history.objective.is_single:
+        places = history.fronts
+        known = [trial for trial in completed if trial.spec.trial in places]
+        own = sorted(
+            known, key=lambda trial: (places[trial.spec.trial], history.value(trial), trial.spec.trial)
+        )
+    order = {trial.spec.trial: trial for trial in (*ranked, *own[:count])}
     found = list(order.values())[:count]
     for name, sign in _RIVALS:
         found += best(lambda trial, n=name, s=sign: -s * trial.metrics.get(n, math.nan), 1)

@@ -13,22 +13,23 @@ from typing import Any, Literal, cast
 from hpo import rate_bounds, studyfile, validation
 from hpo.errors import UsageError
 from hpo.limits import Limits
-from hpo.loop import Plan
+from hpo.loop import SECONDS, Plan
 from hpo.objective import Objective
 from hpo.options import read_options, unknown
 from hpo.pruners import base as pruners
 from hpo.pruners.base import PRUNERS, Pruner
 from hpo.runners import placing
-from hpo.runners.base import RUNNERS, Cluster, Target
+from hpo.runners.base import PAUSING, RUNNERS, Cluster, Target
 from hpo.samplers import base as samplers
 from hpo.samplers.base import SAMPLERS, Sampler
+from hpo.samplers.starts import Starts, read_starts
+from hpo.schedule_space import check_schedules, schedules_of
 from hpo.space import Choice, Int, Space
 from hpo.space import table as space_table
-from schedules import spec as schedule_spec
-from schedules.tuner_spec import is_tuner, tuner_from_config
+from schedules.tuner_spec import is_tuner
 from trials.names import TASKS, load_object
 from trials.seeding import key, stream
-from trials.spec import Value
+from trials.spec import SIZES, Config, Value
 from trials.validation import PLAIN, Validation
 
 DEFAULT_TRIALS = 32
@@ -71,6 +72,7 @@ class StudyConfig:
     notices: tuple[str, ...] = ()  # what was changed on the user's behalf
     base: Path = field(default_factory=Path.cwd)  # folder that relative names are looked up in
     validation: Validation = PLAIN
+    starts: tuple[Config, ...] = ()  # tried first
 
     # -- what it builds -----------------------------------------------------------------------------------
 
@@ -95,11 +97,25 @@ class StudyConfig:
             folds="beside" if self.has_folds_beside() else "none",
         )
 
+    def check_metrics(self, reported: Sequence[str]) -> None:
+        """Refuse metrics that trials will not report, given the names of those they will; () when unknown.
+
+        Raises:
+            UsageError: the name, and what it could have been.
+        """
+        if not reported:
+            return
+        sizes = SIZES if self.kind == "task" else ()
+        for name in self.objective.names:
+            if name not in (*reported, *sizes, SECONDS):
+                raise UsageError(f"{self.where}: {unknown('metric', name, (*reported, *sizes, SECONDS))}")
+
     def sampler(self) -> Sampler:
         """The sampler it names."""
         seed = key(self.seed, "search") & 0x7FFFFFFF
         search = self.table["search"]
-        return samplers.build(search["sampler"], self.space, self.objective, seed, self.table["sampler"])
+        inner = samplers.build(search["sampler"], self.space, self.objective, seed, self.table["sampler"])
+        return Starts(inner, self.space, self.starts, seed) if self.starts else inner
 
     def pruner(self) -> Pruner:
         """The pruner it names."""
@@ -120,6 +136,8 @@ class StudyConfig:
         if given != "auto":
             return int(given)
         if name in ("lanes", "inline", "replayed", "ray") or (self.kind == "function" and name == "auto"):
+            return 1
+        if PRUNERS[self.table["search"]["pruner"]].pauses:
             return 1
         device, present = self.table["runner"]["device"], placing.cuda_devices()
         if device not in ("", "cuda", "cpu") or (device == "cuda" and not present):
@@ -170,6 +188,7 @@ class StudyConfig:
             str(self.base),
             str(folder),
             metric=self.objective.metric,
+            sizes=tuple(name for name in SIZES if name in self.objective.names),
             split_seed=int(trial["split_seed"]),
             targets=dict(self.table["report"]["targets"]),
             tick=int(trial["tick"]),
@@ -198,7 +217,7 @@ class StudyConfig:
 
     def listens(self) -> bool:
         """Whether trials may find their learning rate while they are trained."""
-        return self.kind == "task" and any(is_tuner({"schedule": name}) for name in _schedules(self.space))
+        return self.kind == "task" and any(is_tuner({"schedule": name}) for name in schedules_of(self.space))
 
     def wants_rate_bounds(self) -> bool:
         """Whether the bounds of `lr` are still to be found by a range test."""
@@ -335,7 +354,7 @@ def build(
         )
     validated = validation.read(filled["validation"], space, where)
     validation.check_objective(objective, validated, where)
-    listens = any(is_tuner({"schedule": name}) for name in _schedules(space))
+    listens = any(is_tuner({"schedule": name}) for name in schedules_of(space))
     if validated.kind == "shifted-kfold" and listens:
         raise UsageError(
             f"{where} [validation] kind = 'shifted-kfold': fold models follow the schedule of their trial, "
@@ -354,7 +373,7 @@ def build(
             f"{where} [trial] horizon = {trial['horizon']} must be at least steps = {trial['steps']}"
         )
     if kind == "task" and searches:
-        _check_schedules(space, where, trial["steps"], trial["horizon"] or trial["steps"])
+        check_schedules(space, where, trial["steps"], trial["horizon"] or trial["steps"])
     _check_targets(filled, kind, where)
     limits = Limits(**filled["limits"])
     if objective.chosen_by is not None and limits.target is not None:
@@ -399,6 +418,7 @@ def build(
             f"{where} [runner] device = {runner['device']!r} is where a task is trained; a function chooses "
             "its device itself"
         )
+    _check_pauses(filled, validated, where)
     study_name = name or filled["name"] or _default_name(reference, where)
     studyfile.check_name(study_name)
     filled.update(name=study_name, base=str(base))
@@ -406,14 +426,35 @@ def build(
         *(filled, where, study_name, reference, options, kind, objective, space, limits, tuple(notices)),
         base=base,
         validation=validated,
+        starts=tuple(read_starts(filled["start"], space, where)),
     )
     try:
         # Options of the sampler and pruner, found out now; the sampler itself loads its library later.
         config.pruner()
+        samplers.check(search["sampler"], objective, space)
         read_options(filled["sampler"], SAMPLERS[search["sampler"]].options, f"sampler {search['sampler']!r}")
     except UsageError as error:
         raise UsageError(f"{where}: {error}") from error
     return config
+
+
+def _check_pauses(filled: Mapping[str, Any], validated: Validation, where: str) -> None:
+    """A pruner that pauses needs trials that can be: rows in the search's own process, each by itself."""
+    name, runner = filled["search"]["pruner"], filled["runner"]
+    if not PRUNERS[name].pauses:
+        return
+    is_shared = runner["name"] == "auto" and runner["workers"] not in ("auto", 1)
+    if is_shared or runner["name"] not in ("auto", *PAUSING):
+        chosen = "processes" if is_shared else runner["name"]
+        raise UsageError(
+            f"{where} [search] pruner = {name!r} pauses trials, which runner {chosen!r} cannot: "
+            f"use {', '.join(PAUSING[:-1])} or {PAUSING[-1]} with one worker, or pruner = 'trust'"
+        )
+    if validated.kind == "shifted-kfold" and validated.folds_for == "all":
+        raise UsageError(
+            f"{where} [search] pruner = {name!r} pauses trials, which have their fold models beside them: "
+            "write [validation] folds_for = 'leading', or pruner = 'trust'"
+        )
 
 
 def _space(table: Mapping[str, Any], where: str) -> Space:
@@ -434,24 +475,6 @@ def _check_targets(filled: Mapping[str, Any], kind: Kind, where: str) -> None:
             raise UsageError(f"{place}: only a task is evaluated on targets; this study runs a function")
         if filled["trial"]["save"] == "none":
             raise UsageError(f'{place}: targets are read with saved rows: set save = "best" under [trial]')
-
-
-def _schedules(space: Space) -> Sequence[Value]:
-    """What a config of the space may name as its schedule."""
-    domain = space.domains.get("schedule")
-    return domain.choices if isinstance(domain, Choice) else [space.fixed.get("schedule", "cosine")]
-
-
-def _check_schedules(space: Space, where: str, steps: int, horizon: int) -> None:
-    """Every schedule the space can choose must be known, and its shape hyperparameters must fit."""
-    if not isinstance(space.domains.get("schedule"), Choice | None):
-        raise UsageError(f"{where} [space] schedule: must be a name or a choice of names")
-    try:
-        for name in _schedules(space):
-            if tuner_from_config({"schedule": name}, horizon, steps) is None:
-                schedule_spec.from_config({"schedule": name}, 100)
-    except ValueError as error:
-        raise UsageError(f"{where} [space]: {error}") from error
 
 
 def _default_name(reference: str, where: str) -> str:

@@ -22,6 +22,7 @@ class Suggestion:
     config: Config
     budget: int | None = None  # steps; None: the study's budget
     parent: str | None = None  # checkpoint to start from, relative to the study's folder
+    origin: str = ""  # why it is proposed: "random", "prior", "start", "model" and others, then words
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,7 @@ class TrialStarted:
 
     spec: TrialSpec
     time: float
+    origin: str = ""  # of the suggestion; "" in journals of formats below 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,26 @@ class TrialStopped:
 
 
 @dataclass(frozen=True, slots=True)
+class TrialPaused:
+    """The search gave a trial's lane to others; the trial may go on later. Told at one of its reports."""
+
+    trial: int
+    spent: int  # spent steps of the report that led to it
+    reason: str
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class TrialResumed:
+    """A paused trial has a lane again. Told before it goes on."""
+
+    trial: int
+    until: int  # spent steps at which it is looked at again
+    reason: str
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
 class TrialFinished:
     """A trial ended; exactly one for each TrialStarted."""
 
@@ -112,6 +134,7 @@ class StudyFinished:
     best: int | None = None  # the chosen trial
     test: Mapping[str, float] = field(default_factory=dict[str, float])  # its metrics on the test split
     targets: Figures = field(default_factory=dict[str, Mapping[str, Mapping[str, float]]])
+    error: str = ""  # why the study cannot go on as it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +153,8 @@ Event = (
     | TrialReported
     | TrialScored
     | TrialStopped
+    | TrialPaused
+    | TrialResumed
     | TrialFinished
     | StudyFinished
     | Noticed

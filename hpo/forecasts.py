@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from hpo.events import Event, TrialFinished, TrialReported, TrialStarted
+from hpo.events import Event, TrialFinished, TrialPaused, TrialReported, TrialResumed, TrialStarted
 from hpo.objective import Objective
 
 _REACH = 0.25  # width of the regression's weights, in quantiles of the value at the level
@@ -53,6 +53,7 @@ class Course:
     last: float = math.inf
     state: str = "running"
     goes_on: bool = False  # another trial took up its row
+    has_rested: bool = False  # paused once: what it was forecast at its last pause is still taught from
 
 
 class Forecasts:
@@ -96,14 +97,26 @@ class Forecasts:
                     self._known[event.trial] = Forecast(course.last, 0.0)
                 elif event.outcome in ("completed", "stopped"):
                     self._known.pop(event.trial, None)
-                # All at every one at first, then whenever there are a twentieth more.
-                if self._ended >= self._renewed + max(1, self._ended // 20):
-                    self._renewed = self._ended
-                    self._renew()
-                elif course.levels and event.trial not in self._known and not _is_broken(course):
-                    self._known[event.trial] = self._now(course)
+                self._take_in(event.trial)
+            case TrialPaused():
+                course = self.courses[event.trial]
+                course.state, course.has_rested = "paused", True
+                self._ended += 1
+                self._known.pop(event.trial, None)
+                self._take_in(event.trial)
+            case TrialResumed():
+                self.courses[event.trial].state = "running"
             case _:
                 pass
+
+    def _take_in(self, trial: int) -> None:
+        """Something new is known of an end: all forecasts at every one at first, then at a twentieth more."""
+        course = self.courses[trial]
+        if self._ended >= self._renewed + max(1, self._ended // 20):
+            self._renewed = self._ended
+            self._renew()
+        elif course.levels and trial not in self._known and not _is_broken(course):
+            self._known[trial] = self._now(course)
 
     def _report(self, trial: int, spent: int, value: float) -> None:
         course = self.courses[trial]
@@ -124,10 +137,10 @@ class Forecasts:
             self._asked[trial] = self._now(course)
         return self._asked[trial]
 
-    def best(self) -> float:
-        """The lowest final value that was seen; minus infinity without any."""
-        found = [forecast.mean for forecast in self._known.values() if forecast.spread == 0.0]
-        return min(found, default=-math.inf)
+    def best(self, place: int = 1) -> float:
+        """The lowest final value that was seen, or the one at this place from it; infinite with fewer."""
+        found = sorted(forecast.mean for forecast in self._known.values() if forecast.spread == 0.0)
+        return found[place - 1] if len(found) >= place else math.inf
 
     def beyond(self, level: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """((n,) values at the level, (n,) final values, (n,) their spreads) of ended ones that went on."""
@@ -160,7 +173,8 @@ class Forecasts:
         open_at: dict[int, list[int]] = {}
         for trial, course in self.courses.items():
             self._known.pop(trial, None)
-            if course.state == "running" or course.goes_on or _is_broken(course):
+            is_new = course.state == "running" and not course.has_rested
+            if is_new or course.goes_on or _is_broken(course):
                 continue
             if self._is_final(course):
                 self._known[trial] = Forecast(course.last, 0.0)

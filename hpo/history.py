@@ -5,6 +5,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
+
+from hpo.dominance import fronts
 from hpo.events import (
     DataLoaded,
     DataSet,
@@ -13,7 +16,9 @@ from hpo.events import (
     StudyFinished,
     StudyStarted,
     TrialFinished,
+    TrialPaused,
     TrialReported,
+    TrialResumed,
     TrialScored,
     TrialStarted,
     TrialStopped,
@@ -23,7 +28,8 @@ from hpo.shifted import leading, ranked, setting
 from trials.spec import Report, TrialSpec
 from trials.validation import FOLD_STEPS
 
-State = Literal["running", "completed", "stopped", "diverged", "failed", "out_of_memory"]
+State = Literal["running", "paused", "completed", "stopped", "diverged", "failed", "out_of_memory"]
+UNDER_WAY: tuple[State, ...] = ("running", "paused")
 WITHOUT_VALUE: tuple[State, ...] = ("diverged", "failed", "out_of_memory")  # however good the last report was
 
 
@@ -40,6 +46,7 @@ class Trial:
     error: str = ""
     row: str = ""
     scored: TrialScored | None = None  # once its fold models were trained
+    origin: str = ""  # why it was suggested; "" where the journal does not say
 
     @property
     def metrics(self) -> Mapping[str, float]:
@@ -57,6 +64,12 @@ class Trial:
         """Steps of its fold models, as far as they were told of."""
         beside = self.reports[-1].metrics.get(FOLD_STEPS, 0.0) if self.reports else 0.0
         return max(int(beside), self.scored.steps if self.scored is not None else 0)
+
+    @property
+    def narrow(self) -> tuple[str, ...]:
+        """Families that it trains on alone, and that a model which trains on none was scored on."""
+        folds = self.scored.folds if self.scored is not None else ()
+        return tuple(name for fold in folds if not fold.trained for name in fold.scored)
 
     @property
     def kept(self) -> int:
@@ -99,10 +112,11 @@ class History:
         self._elapsed_before = 0.0
         self._session_start = math.nan
         self._last_time = math.nan
-        self.ended = 0  # trials that are over
-        self.ended_since_best = 0  # of these, since the incumbent became it
+        self.ended_since_best = 0  # trials, since a completed one last was a new best, or entered the front
         self._running: dict[int, Trial] = {}
+        self._paused: dict[int, Trial] = {}
         self._ranking: list[int] | None = None  # trials, best first; None: not known
+        self._fronts: dict[int, int] | None = None  # as `fronts`; None: not known
         for event in events:
             self.tell(event)
 
@@ -118,24 +132,31 @@ class History:
             case DataLoaded():
                 self.data = event.sets
             case TrialStarted(spec):
-                self.trials[spec.trial] = self._running[spec.trial] = Trial(spec, event.time)
+                trial = Trial(spec, event.time, origin=event.origin)
+                self.trials[spec.trial] = self._running[spec.trial] = trial
             case TrialReported(report):
                 trial = self.trials[report.trial]
                 self.spent += report.spent - trial.spent
                 trial.reports.append(report)
             case TrialScored():
-                self._ranking = None
+                self._ranking = self._fronts = None
                 self.trials[event.trial].scored = event
             case TrialStopped():
                 self.trials[event.trial].stop_reason = event.reason
+            case TrialPaused():
+                trial = self._paused[event.trial] = self._running.pop(event.trial)
+                trial.state = "paused"
+            case TrialResumed():
+                trial = self._running[event.trial] = self._paused.pop(event.trial)
+                trial.state = "running"
             case TrialFinished():
                 trial = self.trials[event.trial]
                 trial.state, trial.finished = event.outcome, event.time
                 trial.error, trial.row = event.error, event.row
                 self._running.pop(event.trial, None)
-                self.ended += 1
+                self._paused.pop(event.trial, None)
                 self.ended_since_best += 1
-                self._ranking = None
+                self._ranking = self._fronts = None
                 self._consider(trial, event.time)
             case StudyFinished():
                 self.finish = event
@@ -147,33 +168,93 @@ class History:
         self._last_time = event.time
 
     def _consider(self, trial: Trial, time: float) -> None:
-        value = self.value(trial)
-        if trial.state != "completed" or not math.isfinite(value):
+        number, value = trial.spec.trial, self.value(trial)
+        is_whole = trial.state == "completed" and all(map(math.isfinite, self.values(trial)))
+        if not is_whole or self.excess(trial) > 0:
             return
-        if not self.incumbents or value < self.incumbents[-1].value:
-            seconds = self.elapsed(time)
-            self.incumbents.append(Incumbent(self.spent, seconds, trial.spec.trial, value))
+        if self.objective.others and self.fronts.get(number) == 0:
             self.ended_since_best = 0
+        if not self.incumbents or value < self.incumbents[-1].value:
+            self.ended_since_best = 0
+            self.incumbents.append(Incumbent(self.spent, self.elapsed(time), number, value))
 
     def value(self, trial: Trial) -> float:
-        """The objective at the trial's last report, minimised; infinite without one or when it broke off."""
+        """The objective at the trial's last report, minimised; infinite without one or when it broke off.
+
+        Of several metrics it is the first.
+        """
         if not trial.reports or trial.state in WITHOUT_VALUE:
             return math.inf
         return self.objective.value(trial.reports[-1].metrics)
+
+    def values(self, trial: Trial) -> tuple[float, ...]:
+        """(m,) of every metric, as `value`."""
+        if not trial.reports or trial.state in WITHOUT_VALUE:
+            return (math.inf,) * (1 + len(self.objective.others))
+        return self.objective.values(trial.reports[-1].metrics)
+
+    def excess(self, trial: Trial) -> float:
+        """How far the trial is beyond the constraints, by its last report; 0 where it keeps them."""
+        return self.objective.excess(trial.metrics)
+
+    @property
+    def fronts(self) -> Mapping[int, int]:
+        """Completed trial with every metric -> its front, 0 for those that none beats (`hpo.dominance`)."""
+        if self._fronts is None:
+            done = [trial for trial in self.trials.values() if trial.state == "completed"]
+            rows = [(trial, self.values(trial)) for trial in done]
+            rows = [(trial, values) for trial, values in rows if all(map(math.isfinite, values))]
+            excess = np.array([self.excess(trial) for trial, _ in rows], float)
+            found = fronts(np.array([values for _, values in rows], float), excess) if rows else ()
+            self._fronts = {
+                trial.spec.trial: int(front) for (trial, _), front in zip(rows, found, strict=True)
+            }
+        return self._fronts
+
+    @property
+    def front(self) -> list[Trial]:
+        """Trials within the constraints that no other beats, in the order of their metrics; of one, the best.
+
+        One of several trials with equal values stands for all.
+        """
+        if not self.objective.others:
+            return [] if self.best is None else [self.best]
+        members = [self.trials[number] for number, front in self.fronts.items() if front == 0]
+        unique = {self.values(trial): trial for trial in reversed(members) if self.excess(trial) == 0}
+        return [unique[values] for values in sorted(unique)]
 
     @property
     def best(self) -> Trial | None:
         """The completed trial with the lowest objective; while none is complete, the lowest of the others.
 
         Only trials that had the whole budget are compared with each other: a value at a rung is not a result.
+        None that is beyond a constraint is the best. Of several metrics the first decides among the front.
         Where scores on shifted copies choose, it is the first of `ranking`, once there is one.
         """
         if self.ranking:
             return self.trials[self.ranking[0]]
+        if self.objective.others and (front := self.front):
+            return front[0]
         if self.incumbents:
             return self.trials[self.incumbents[-1].trial]
-        rest = [trial for trial in self.trials.values() if math.isfinite(self.value(trial))]
+        rest = [
+            trial
+            for trial in self.trials.values()
+            if math.isfinite(self.value(trial)) and not self._is_beyond(trial)
+        ]
         return min(rest, key=lambda trial: (self.value(trial), trial.spec.trial), default=None)
+
+    def _is_beyond(self, trial: Trial) -> bool:
+        """Whether a constraint is broken by what the trial has said so far; one that ended has said all."""
+        missing = 0.0 if trial.state == "running" else math.inf
+        return self.objective.excess(trial.metrics, missing) > 0
+
+    @property
+    def nearest(self) -> Trial | None:
+        """Where no completed trial keeps the constraints, the one that is least far beyond them."""
+        if not self.objective.bounds or self.best is not None or not self.fronts:
+            return None
+        return self.trials[min(self.fronts, key=lambda number: (self.fronts[number], number))]
 
     @property
     def ranking(self) -> list[int]:
@@ -208,13 +289,23 @@ class History:
 
     @property
     def running(self) -> list[Trial]:
-        """Trials started and not ended, in the order in which they were started."""
-        return list(self._running.values())
+        """Trials that have a lane, in order of their numbers."""
+        return [self._running[number] for number in sorted(self._running)]
 
     @property
     def is_running(self) -> bool:
-        """Whether any trial has started and not ended."""
+        """Whether any trial has a lane."""
         return bool(self._running)
+
+    @property
+    def paused(self) -> list[Trial]:
+        """Trials that others were preferred to for now, in order of their numbers."""
+        return [self._paused[number] for number in sorted(self._paused)]
+
+    @property
+    def ended(self) -> int:
+        """How many trials neither run nor are paused."""
+        return len(self.trials) - len(self._running) - len(self._paused)
 
     @property
     def kept(self) -> int:

@@ -55,7 +55,7 @@ def importance(history: History, space: Space) -> dict[str, float]:
     }
     points = space.encode([history.trials[n].spec.config for n in numbers])
     trials = [
-        frozen_trial(index, _params(space, point), distributions, float(rank))
+        frozen_trial(index, _params(space, point), distributions, [float(rank)])
         for index, (point, rank) in enumerate(zip(points, ranks, strict=True))
     ]
     with quiet():

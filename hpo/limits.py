@@ -1,8 +1,13 @@
 """When a study ends. A limit that is None does not limit."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from hpo.history import History
+from hpo.history import History, Trial
+
+
+def _budget(trial: Trial) -> int:
+    return trial.spec.budget
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,14 +20,24 @@ class Limits:
     target: float | None = None  # value of the metric, as the user knows it
     no_improvement: int | None = None  # trials in a row that ended without a new best
 
-    def room(self, history: History, budget: int) -> int | None:
+    def left(self, history: History, until: Callable[[Trial], int] = _budget) -> int | None:
+        """Steps that no running trial is sure to spend; None when nothing says.
+
+        `until` says to which spent step a running trial is sure to go on.
+        """
+        if self.total_steps is None:
+            return None
+        promised = sum(max(0, until(trial) - trial.spent) for trial in history.running)
+        return self.total_steps - history.spent - promised
+
+    def room(self, history: History, budget: int, until: Callable[[Trial], int] = _budget) -> int | None:
         """How many more trials of this budget may be started; None when nothing says."""
         rooms: list[int] = []
         if self.trials is not None:
             rooms.append(self.trials - len(history.trials))
-        if self.total_steps is not None:
-            promised = sum(trial.spec.budget - trial.spent for trial in history.running)
-            rooms.append((self.total_steps - history.spent - promised) // budget)
+        left = self.left(history, until)
+        if left is not None:
+            rooms.append(left // budget)
         if self._is_stale(history):
             rooms.append(0)
         return max(0, min(rooms)) if rooms else None

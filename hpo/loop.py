@@ -7,8 +7,8 @@ again with the same spec and drops the reports that the journal has already.
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,7 +25,9 @@ from hpo.events import (
     StudyStarted,
     Suggestion,
     TrialFinished,
+    TrialPaused,
     TrialReported,
+    TrialResumed,
     TrialScored,
     TrialStarted,
     TrialStopped,
@@ -33,13 +35,16 @@ from hpo.events import (
 from hpo.history import History, Trial
 from hpo.leading import fold_specs, whole, without_score
 from hpo.limits import Limits
-from hpo.pruners.base import Pruner
+from hpo.objective import Objective
+from hpo.pruners.base import Pauser, Pruner
 from hpo.rows import halfway_name
-from hpo.runners.base import Heard, Runner
+from hpo.runners.base import Heard, Pausing, Runner
 from hpo.samplers.base import Sampler
 from hpo.store import Store
 from trials.seeding import key
 from trials.spec import TrialSpec
+
+SECONDS = "seconds"  # a metric that every trial has, where the study names it: those of its training
 
 _POLL_SECONDS = 0.25
 
@@ -116,6 +121,7 @@ class Search:
     _stopping: set[int] = field(default_factory=set[int])
     _noticed: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])  # topics and texts
     _interrupted: bool = False
+    _is_told: bool = False  # every metric that is sought or bounded was reported
 
     def interrupt(self) -> None:
         """End after the events at hand; callable from a signal handler."""
@@ -183,6 +189,8 @@ class Search:
                 self._publish([TrialFinished(number, "stopped", now)])
             elif 0 < trial.spent < trial.spec.budget and not self.pruner.keep(number):
                 self._publish([self._stopped(trial, now), TrialFinished(number, "stopped", now)])
+            elif reason := self._pause_reason(trial):
+                self._publish([TrialPaused(number, trial.spent, reason, now)])
             else:
                 self._again.append(trial.spec)
                 self._known[number] = trial.spent
@@ -195,26 +203,52 @@ class Search:
             if self._interrupted:
                 raise Interrupted
             reason = self.limits.reached(self.history, self.clock())
+            if not reason and self._unreported():
+                reason = "a metric is not reported"
             if reason:
                 self._stop_all(reason)
                 return reason
             # Trials that wait to be started again have no limit: they were started once.
-            if self._again or not exhausted:
-                exhausted = self._refill()
+            if self._again or not exhausted or self.history.paused:
+                exhausted = self._refill(bool(exhausted)) or exhausted
             if exhausted and not self.history.is_running:
+                self._end_paused(exhausted)
                 return exhausted
             began = time.perf_counter()
             events = self.runner.poll(_POLL_SECONDS)
             self.timers.runner += time.perf_counter() - began
             self._hear(events)
 
-    def _refill(self) -> str:
-        """Start as many trials as there is room for; why there will be no more, or ""."""
+    def _unreported(self) -> str:
+        """Why the study cannot go on: no trial reports a metric that is sought or bounded; "" otherwise."""
+        objective = self.history.objective
+        if self._is_told or objective.is_single:
+            return ""
+        done = [trial for trial in self.history.trials.values() if trial.state == "completed"]
+        if not done:
+            return ""
+        told = {
+            name for trial in self.history.trials.values() for one in trial.reports for name in one.metrics
+        }
+        names = [part.metric for part in objective.others]
+        if not objective.is_lenient:
+            names += [bound.metric for bound in objective.bounds]
+        lacking = [name for name in names if name not in told]
+        self._is_told = not lacking
+        return _lack(objective, lacking[0], told) if lacking else ""
+
+    def _refill(self, is_exhausted: bool) -> str:
+        """Start or resume as many trials as there is room for; why no more will begin, or ""."""
         free = self.runner.free()
         if free and self._again:
             self._start([self._again.popleft() for _ in range(min(free, len(self._again)))])
             free = self.runner.free()
-        room = self.limits.room(self.history, self.plan.budget)
+        if free and self.history.paused:
+            self._resume(free, is_exhausted)
+            free = self.runner.free()
+        if is_exhausted:
+            return ""
+        room = self.limits.room(self.history, self.plan.budget, self._until)
         wanted = free if room is None else min(free, room)
         if room == 0:
             # Those that run may yet end early and leave steps for another.
@@ -230,9 +264,32 @@ class Search:
         first = len(self.history.trials)
         specs = [self.plan.spec(first + n, suggestion) for n, suggestion in enumerate(suggestions)]
         now = self.clock()
-        self._publish([TrialStarted(spec, now) for spec in specs])
+        pairs = zip(specs, suggestions, strict=True)
+        self._publish([TrialStarted(spec, now, suggestion.origin) for spec, suggestion in pairs])
         self._start(specs)
         return ""
+
+    def _until(self, trial: Trial) -> int:
+        """Spent steps to which a running trial is sure to go on."""
+        return self.pruner.until(trial.spec.trial) if isinstance(self.pruner, Pauser) else trial.spec.budget
+
+    def _pause_reason(self, trial: Trial) -> str:
+        is_under_way = trial.state == "running" and 0 < trial.spent < trial.spec.budget
+        return self.pruner.pause(trial.spec.trial) if is_under_way and isinstance(self.pruner, Pauser) else ""
+
+    def _resume(self, free: int, is_exhausted: bool) -> None:
+        """Let paused trials go on that the pruner prefers to new ones."""
+        if not isinstance(self.pruner, Pauser):
+            return  # the study was taken up with another pruner: what is paused ends with it
+        may_begin = not is_exhausted and self.limits.room(self.history, self.plan.budget, self._until) != 0
+        began = time.perf_counter()
+        chosen = self.pruner.resume(free, self.limits.left(self.history, self._until), may_begin)
+        self.timers.ask += time.perf_counter() - began
+        now = self.clock()
+        for trial, _, _ in chosen:
+            self._known[trial] = self.history.trials[trial].spent
+        self._publish([TrialResumed(*one, now) for one in chosen])
+        self._start([self.history.trials[one.trial].spec for one in chosen])
 
     def _start(self, specs: Sequence[TrialSpec]) -> None:
         began = time.perf_counter()
@@ -253,7 +310,7 @@ class Search:
     def _hear(self, events: Sequence[Heard]) -> None:
         self._notice(events)
         told = [event for event in events if not isinstance(event, Noticed)]
-        fresh = [self._as_judged(event) for event in told if self._is_fresh(event)]
+        fresh = [self._as_measured(self._as_judged(event)) for event in told if self._is_fresh(event)]
         if not fresh:
             return
         self._publish(fresh)
@@ -266,15 +323,20 @@ class Search:
                 self._tidy_row(self.history.trials[event.trial])
         reported = {event.report.trial for event in fresh if isinstance(event, TrialReported)}
         now = self.clock()
-        stops: list[Event] = []
+        stops: list[TrialStopped] = []
+        pauses: list[TrialPaused] = []
         for number in sorted(reported - self._stopping):
             trial = self.history.trials[number]
             if trial.state == "running" and trial.spent < trial.spec.budget and not self.pruner.keep(number):
                 stops.append(self._stopped(trial, now))
                 self._stopping.add(number)
+            elif reason := self._pause_reason(trial):
+                pauses.append(TrialPaused(number, trial.spent, reason, now))
+        self._publish([*stops, *pauses])
         if stops:
-            self._publish(stops)
-            self._stop([event.trial for event in stops if isinstance(event, TrialStopped)])
+            self._stop([event.trial for event in stops])
+        if pauses:
+            self._pause([event.trial for event in pauses])
 
     def _as_judged(self, event: _Told) -> _Told:
         """A verdict is final: a trial that outran the order to stop was stopped all the same."""
@@ -285,6 +347,14 @@ class Search:
         if event.row and self.folder is not None:
             (self.folder / event.row).unlink(missing_ok=True)
         return TrialFinished(event.trial, "stopped", event.time)
+
+    def _as_measured(self, event: _Told) -> _Told:
+        """The event, with its seconds among the metrics where the study seeks or bounds them."""
+        if not isinstance(event, TrialReported) or SECONDS not in self.history.objective.names:
+            return event
+        report = event.report
+        metrics = {SECONDS: report.seconds, **report.metrics}
+        return TrialReported(replace(report, metrics=metrics), event.time)
 
     def _is_fresh(self, event: _Told) -> bool:
         number = event.report.trial if isinstance(event, TrialReported) else event.trial
@@ -305,8 +375,35 @@ class Search:
         self.runner.stop(trials)
         self.timers.runner += time.perf_counter() - began
 
+    def _pause(self, trials: Sequence[int]) -> None:
+        assert isinstance(self.runner, Pausing), "a study whose pruner pauses is refused where none can be"
+        began = time.perf_counter()
+        self.runner.pause(trials)
+        self.timers.runner += time.perf_counter() - began
+
+    def _end_paused(self, reason: str) -> None:
+        """End the paused trials, because the study ends."""
+        now = self.clock()
+        paused = self.history.paused
+        told = f"paused until the end ({reason})"
+        self._publish(
+            [
+                event
+                for trial in paused
+                for event in (
+                    TrialStopped(trial.spec.trial, trial.spent, told, now),
+                    TrialFinished(trial.spec.trial, "stopped", now),
+                )
+            ]
+        )
+        self._stop([trial.spec.trial for trial in paused])
+        if self.folder is not None:
+            for trial in paused:
+                (self.folder / halfway_name(trial.spec.trial)).unlink(missing_ok=True)
+
     def _stop_all(self, reason: str) -> None:
-        """End the running trials, because a limit says so."""
+        """End the running and the paused trials, because a limit says so."""
+        self._end_paused(reason)
         now = self.clock()
         running = [trial for trial in self.history.running if trial.spec.trial not in self._stopping]
         # A report that is on its way must not lead to a second verdict.
@@ -354,7 +451,14 @@ class Search:
     # -- the end ------------------------------------------------------------------------------------------
 
     def _finish(self, reason: str) -> None:
-        """Selection is over: read the test split for the chosen trial and the targets for those that lead."""
+        """Selection is over: read the test split for the chosen trial and the targets for those that lead.
+
+        Where it could not be made, as a metric is missing, nothing is read.
+        """
+        error = self._unreported()
+        if error:
+            self._publish([StudyFinished(reason, self.clock(), error=error)])
+            return
         best = self.history.best
         test: Mapping[str, float] = {}
         number: int | None = None
@@ -393,10 +497,10 @@ class Search:
             return {}
 
     def _kept(self) -> set[int]:
-        """Trials whose rows are kept: the best, and those that targets are to be read for."""
-        best = self.history.best
+        """Trials whose rows are kept: the best or the front, and those that targets are to be read for."""
+        front = self.history.front
         some = compared(self.history, self.compared) if self.compared else []
-        return {trial.spec.trial for trial in (*some, *([] if best is None else [best]))}
+        return {trial.spec.trial for trial in (*some, *front)}
 
     def _tidy_row(self, trial: Trial) -> None:
         """Keep the best row and those that targets are read for, unless all are wanted or may be chosen."""
@@ -431,10 +535,24 @@ class Search:
         for folder in ("traces", "scores", "running"):
             for path in (self.folder / folder).glob(".trial-[0-9]*"):
                 path.unlink(missing_ok=True)
-        under_way = {halfway_name(trial.spec.trial) for trial in self.history.running}
+        under_way = {
+            halfway_name(trial.spec.trial) for trial in (*self.history.running, *self.history.paused)
+        }
         for path in (self.folder / "running").glob("trial-[0-9]*"):
             if path.relative_to(self.folder).as_posix() not in under_way:
                 path.unlink(missing_ok=True)
+
+
+def _lack(objective: Objective, name: str, told: Collection[str]) -> str:
+    """That no trial reports a metric, and what can be done."""
+    bounds = [bound.words() for bound in objective.bounds if bound.metric == name]
+    known = ", ".join(sorted(told)) or "nothing"
+    if not bounds:
+        return f"no trial reports {name!r}, which metric names; they report {known}"
+    return (
+        f"no trial reports {name!r}, which [constraints] bounds ({bounds[0]}); they report {known}: correct "
+        "the name in a new study, or go on without this constraint with `hpo resume STUDY --force`"
+    )
 
 
 def versions() -> dict[str, str]:

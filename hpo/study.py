@@ -37,7 +37,7 @@ DEFAULT_ROOT = "studies"
 
 # What may change when a study is taken up; all else would make its trials incomparable.
 _FREE = ("limits", "runner", "tracking", "pruner", "sampler")
-_FREE_KEYS = ("search.pruner", "search.sampler", "trial.save", "base")
+_FREE_KEYS = ("search.pruner", "search.sampler", "search.unreported", "trial.save", "base")
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,9 +220,7 @@ def search(
     try:
         # While workers load the task, this process loads the sampler's library.
         sampler, pruner = _meanwhile(config)
-        known = runner.check(config.examples())
-        if known and config.objective.metric not in known:
-            raise UsageError(f"{config.where}: {unknown('metric', config.objective.metric, known)}")
+        config.check_metrics(runner.check(config.examples()))
         data = runner.data()
         for line in config.notices:
             note(line)

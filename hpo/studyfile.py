@@ -24,7 +24,8 @@ _KEYS: dict[str, dict[str, tuple[Any, str]]] = {
     "": {
         "task": (None, "text or table"),
         "name": ("", "text"),
-        "metric": ("val_loss", "text or table"),
+        "metric": ("val_loss", "text, table or list"),
+        "start": ([], "tables"),
         "base": ("", "text"),
         "kind": ("", "text"),
     },
@@ -48,7 +49,13 @@ _KEYS: dict[str, dict[str, tuple[Any, str]]] = {
         "time": ("", "text"),
         "interval": (0.0, "not negative"),
     },
-    "search": {"sampler": ("tpe", "text"), "pruner": ("asha", "text"), "seed": (0, "whole")},
+    "constraints": {},
+    "search": {
+        "sampler": ("tpe", "text"),
+        "pruner": ("asha", "text"),
+        "seed": (0, "whole"),
+        "unreported": ("refuse", "refuse|allow"),
+    },
     "sampler": {},
     "pruner": {},
     "runner": {
@@ -96,6 +103,10 @@ def check(value: Any, wanted: str, place: str) -> Any:
     whole = isinstance(value, int) and not isinstance(value, bool)
     right, words = {
         "text": (isinstance(value, str), "a text"),
+        "text, table or list": (
+            isinstance(value, (str, Mapping, list)),
+            "a text, a table or a list of these",
+        ),
         "text or table": (isinstance(value, (str, Mapping)), "a text or a table"),
         "table": (isinstance(value, Mapping), "a table"),
         "whole": (whole and value >= 0, "a whole number of at least 0"),
@@ -111,6 +122,7 @@ def check(value: Any, wanted: str, place: str) -> Any:
         "switch": (isinstance(value, bool), "true or false"),
         "number": (_is_number(value), "a number"),
         "not negative": (_is_number(value) and value >= 0, "a number of at least 0"),
+        "tables": (isinstance(value, list), "a list of tables, each written under [[start]]"),
         "texts": (
             _are_texts(value),
             "a list of texts",

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpo.errors import UsageError
+from hpo.history import UNDER_WAY
 from schedules.tuner_spec import is_tuner
 from trials.spec import Config
 
@@ -96,9 +97,10 @@ def load_trace(folder: Path, trial: int) -> TrialTrace:
         raise UsageError(f"study {folder.name!r} has no trial {trial}; it has {known}")
     path = folder / trace_name(trial)
     # A view may show half a trial; nothing is to be made of it.
-    if history.trials[trial].state == "running":
+    if history.trials[trial].state in UNDER_WAY:
         raise UsageError(
-            f"trial {trial} of study {folder.name!r} is running: its trace is whole when it has ended"
+            f"trial {trial} of study {folder.name!r} is {history.trials[trial].state}: "
+            "its trace is whole when it has ended"
         )
     if not path.is_file():
         raise UsageError(

@@ -18,9 +18,9 @@ from hpo.objective import Objective
 from hpo.records import Examples, target_name
 from hpo.reliability import RELIABLE, split_half
 from hpo.scores import found_scores, plain_examples, shifted_examples
-from hpo.shifted import Setting, competent, name_of, of_families, setting, weighted
+from hpo.shifted import Setting, competent, name_of, of_families, setting, standardised
 
-PLAIN, MEAN, WEIGHED = "plain", "shifted, mean", "shifted, weighed by difficulty"  # scores
+PLAIN, MEAN, STANDARDISED = "plain", "shifted, mean", "shifted, families standardised"  # scores
 _LEAST = 3  # trials that a ranking is about
 _METRICS = ("accuracy", "loss")  # that are told of where a study's own metric is no shifted one
 
@@ -34,7 +34,7 @@ class Judged:
     families: Mapping[str, float]  # without any, nothing was scored on shifted copies
     mean: float
     worst: str  # family
-    weighted: float  # the mean by which shifted scores choose
+    standardised: float  # by which shifted scores choose; higher is better, whatever the metric
     targets: Mapping[str, float]
     narrow: tuple[str, ...]  # families that were scored by a model that trains on none
 
@@ -93,26 +93,27 @@ def judged(history: History, count: int) -> list[Judged]:
     """The trials that a report compares, best first."""
     metric = told_metric(history)
     shifted = Objective(f"shifted_{metric.metric}", metric.goal)
-    trials = compared(history, count)
-    settings = [setting(trial.spec.trial, trial.metrics, shifted) for trial in trials]
-    means = _weighted([one for one in settings if one is not None])
-    return [_judged(history, trial, metric, means.get(trial.spec.trial, math.nan)) for trial in trials]
+    done = [trial for trial in history.trials.values() if trial.state == "completed"]
+    settings = [setting(trial.spec.trial, trial.metrics, shifted) for trial in done]
+    # Over all trials that the winner was chosen among, not those alone that are shown.
+    found = _standardised([one for one in settings if one is not None])
+    return [
+        _judged(history, trial, metric, found.get(trial.spec.trial, math.nan))
+        for trial in compared(history, count)
+    ]
 
 
-def _weighted(settings: Sequence[Setting]) -> dict[int, float]:
-    """By difficulty; a metric that is no share of examples has no such weights, and its mean is plain."""
-    if not settings:
-        return {}
-    if all(0 <= value <= 1 for one in settings for value in one.families.values()):
-        return weighted(settings)
-    return {one.trial: float(np.mean(list(one.families.values()))) for one in settings}
+def _standardised(settings: Sequence[Setting]) -> dict[int, float]:
+    """Of the trials that have a score on as many families as any."""
+    most = max((len(one.families) for one in settings), default=0)
+    whole = [one for one in settings if len(one.families) == most]
+    return standardised(whole) if whole else {}
 
 
-def _judged(history: History, trial: Trial, metric: Objective, weighted_mean: float) -> Judged:
+def _judged(history: History, trial: Trial, metric: Objective, standardised_mean: float) -> Judged:
     sign = 1.0 if metric.goal == "max" else -1.0
     families = of_families(trial.metrics, metric.metric)
     worst = min(families, key=lambda name: sign * families[name]) if families else ""
-    folds = trial.scored.folds if trial.scored is not None else ()
     targets = history.targeted.get(trial.spec.trial, {})
     return Judged(
         trial.spec.trial,
@@ -120,9 +121,9 @@ def _judged(history: History, trial: Trial, metric: Objective, weighted_mean: fl
         families,
         float(np.mean(list(families.values()))) if families else math.nan,
         worst,
-        sign * weighted_mean if families else math.nan,
+        standardised_mean,
         {name: found.get(metric.metric, math.nan) for name, found in targets.items()},
-        tuple(name for fold in folds if not fold.trained for name in fold.scored),
+        trial.narrow,
     )
 
 
@@ -132,7 +133,7 @@ def choices(judgements: Sequence[Judged], metric: Objective) -> list[Chosen]:
     scores = {
         PLAIN: {one.trial: one.plain for one in judgements},
         MEAN: {one.trial: one.mean for one in judgements},
-        WEIGHED: {one.trial: one.weighted for one in judgements},
+        STANDARDISED: {one.trial: sign * one.standardised for one in judgements},
     }
     found: list[Chosen] = []
     for score, values in scores.items():

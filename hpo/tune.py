@@ -196,7 +196,7 @@ class TunePruner(TrialScheduler):
     A trial whose metric is not finite is stopped too. Trials are run in the order in which they came.
 
     Args:
-        pruner: never, median or asha.
+        pruner: never, median, asha or trust.
         steps: the `time_attr` at which a trial is complete.
         metric: its name in the results.
         mode: "min" or "max".
@@ -221,6 +221,10 @@ class TunePruner(TrialScheduler):
         objective = Objective.read({"name": metric, "goal": mode})
         self._metric, self._mode = metric, mode
         self._pruner = pruners.build(pruner, objective, options or {})
+        if isinstance(self._pruner, pruners.Pauser):
+            raise UsageError(
+                f"pruner {pruner!r} pauses trials, which it cannot tell Ray Tune to: use 'trust'"
+            )
         self._told = _Told(self._pruner, objective, steps, 0, time_attr)
 
     @property

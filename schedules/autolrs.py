@@ -39,7 +39,7 @@ def autolrs(
     shrink: float | None = None,
     prior_mean: bool | None = None,
     adopt: bool | None = None,
-    stay: bool = False,
+    stay: bool | None = None,
     warmup_fraction: float = 0.05,
     start_factor: float | None = None,
     ramp_fraction: float | None = None,
@@ -75,7 +75,7 @@ def autolrs(
     - `prior_mean`: the process starts from the line of the last stage. Not in the paper.
     - `adopt`: the winner goes on from its own state, not from before it was probed. Not in the paper.
     - `stay`: of candidates that the examples cannot tell from the best, the nearest to the rate before wins,
-      so that nothing is moved by chance. Off unless asked for; not in the paper.
+      so that nothing is moved by chance. Not in the paper.
     - `ramp_fraction`: the first fifth of a probe is a warm-up from the rate before. Paper: 0.
     - `anneal_fraction`: the last fifth of the run falls to 0. Paper: 0.
     - `guarded`: see `guarded`. Not in the paper.
@@ -86,8 +86,9 @@ def autolrs(
     on a candidate that diverges; here rates from there on are not tried again, and where all diverge the
     interval is lowered by 8, three times.
 
-    Measured: at 2,000 steps and fewer even the improved form loses to a tuned cosine when every step counts,
-    and is level with it in wall time; `race` is better. The published form is for comparison.
+    Measured over 1,500 steps of a small transformer, against a tuned cosine: with eight candidates in one
+    round (`rounds = [8]`) 0.038 lower in as many steps of wall time, for twice the steps in all; `race` is
+    0.049 lower for 1.7 times. The published form is 0.06 higher and there for comparison.
 
     Jin, Zhou, Zhao, Zhu, Guo, Canini, Krishnamurthy: AutoLRS: Automatic Learning-Rate Schedule by Bayesian
     Optimization on the Fly, ICLR 2021.
@@ -133,7 +134,7 @@ def autolrs(
         shrink=number("shrink", _or(shrink, 1.0 if published else 0.5), SHARE),
         has_prior=truth("prior_mean", _or(prior_mean, not published)),
         is_adopted=truth("adopt", _or(adopt, not published)),
-        stays=truth("stay", stay),
+        stays=truth("stay", _or(stay, not published)),
         ramp_fraction=number("ramp_fraction", _or(ramp_fraction, 0.0 if published else 0.2), _HALF),
         start_factor=number("start_factor", start, Interval(0, FACTOR.high, "(]")),
         is_random=published,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from schedules.check import FACTOR, Interval, number, whole
-from schedules.elementwise import Floats, elementwise
+from schedules.elementwise import Floats, between, elementwise
 from schedules.types import Schedule
 
 
@@ -93,6 +93,35 @@ def scale(schedule: Schedule, factor: float) -> Schedule:
         return schedule(step) * factor
 
     return scaled
+
+
+def product(first: Schedule, second: Schedule) -> Schedule:
+    """Both factors at once.
+
+    >>> from schedules.shapes import linear
+    >>> product(linear(4), rising(0.0, 1.0, 2))([0, 1, 2]).tolist()
+    [0.5, 0.75, 0.5]
+    """
+
+    @elementwise
+    def schedule(step: Floats) -> Floats:
+        return first(step) * second(step)
+
+    return schedule
+
+
+def rising(begin: float, factor: float, steps: int) -> Schedule:
+    """Straight from one factor to another in that many steps, and there from then on.
+
+    >>> rising(1.0, 3.0, 2)([0, 1, 2]).tolist()
+    [2.0, 3.0, 3.0]
+    """
+
+    @elementwise
+    def schedule(step: Floats) -> Floats:
+        return between(begin, factor, np.minimum((step + 1) / max(1, steps), 1.0))
+
+    return schedule
 
 
 def clip(schedule: Schedule, low: float = 0.0, high: float = FACTOR.high) -> Schedule:

@@ -16,9 +16,29 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from schedules.check import FACTOR, Interval, number
+
 Scalar = Any  # a float, or a tensor that holds one number for each lane and weight group
 
+FLOATS = {  # float hyperparameters of every rule, and what they may be
+    "rule_rate": Interval(),
+    "rule_bound": Interval(1, FACTOR.high),  # below 1 there is no factor between 1 / bound and bound
+}
+
 SIGNALS = ("hypergradient", "grad_cosine", "update_dot", "update_cosine")
+
+
+def check_floats(config: Mapping[str, object]) -> None:
+    """Do nothing if the floats of a rule that a config has are legal; other names are ignored.
+
+    >>> check_floats({"rule_rate": 0.05, "lr": 0.1})
+
+    Raises:
+        ValueError: one is not.
+    """
+    for name, legal in FLOATS.items():
+        if name in config:
+            number(name, config[name], legal)
 
 
 class Rule(Protocol):

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from schedules.axes import Axis
-from schedules.combine import scale, shift
+from schedules.combine import rising, scale, shift
 from schedules.compare import score
-from schedules.elementwise import Floats, between, elementwise
+from schedules.elementwise import Floats
 from schedules.forecast import forecast
 from schedules.plan import Spending
 from schedules.shapes import linear
 from schedules.stages import Stage
-from schedules.types import Keep, Probe, Schedule, Segment, Trace
+from schedules.types import Keep, Probe, Segment, Trace
 
 SCORES = ("cooldown", "last", "forecast")
 SIGNALS = ("training", "validation", "switching")
@@ -202,17 +202,3 @@ def _compare(known: Sequence[Candidate]) -> None:
     errors = apart.std(axis=1, ddof=1) / math.sqrt(losses.shape[1])
     for one, error in zip(told, errors, strict=True):
         one.deviation = float(error)
-
-
-def rising(begin: float, factor: float, steps: int) -> Schedule:
-    """Straight from one factor to another in that many steps, and there from then on.
-
-    >>> rising(1.0, 3.0, 2)([0, 1, 2]).tolist()
-    [2.0, 3.0, 3.0]
-    """
-
-    @elementwise
-    def schedule(step: Floats) -> Floats:
-        return between(begin, factor, np.minimum((step + 1) / max(1, steps), 1.0))
-
-    return schedule

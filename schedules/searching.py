@@ -8,11 +8,11 @@ import numpy as np
 
 from schedules.axes import Box, around, propose, spread
 from schedules.candidates import MOST_SHRINKS, SHRINK
-from schedules.combine import scale, warmup
+from schedules.combine import rising, scale, warmup
 from schedules.compare import are_equal, check_apart, score
 from schedules.elementwise import Floats
 from schedules.plan import Fact, Plan, Spending, fact
-from schedules.probing import Candidate, Ingredients, Probing, rising
+from schedules.probing import Candidate, Ingredients, Probing
 from schedules.shapes import constant, linear
 from schedules.stages import Division, Stage
 from schedules.surrogate import Mean, Surrogate

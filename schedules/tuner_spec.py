@@ -48,7 +48,10 @@ TUNER_FAMILIES: dict[str, TunerFamily] = {
     ),
     "lean": TunerFamily(
         lean,
-        ("k", "ratio", "base", "warmup_fraction", "probe_fraction", "start_factor", *_INTERVAL),
+        (
+            *("k", "ratio", "base", "warmup_fraction", "probe_fraction"),
+            *("start_factor", "ramp_fraction", *_INTERVAL),
+        ),
         "start low, try higher rates once",
     ),
     "autolrs": TunerFamily(

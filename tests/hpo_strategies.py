@@ -17,7 +17,9 @@ from hpo.events import (
     StudyFinished,
     StudyStarted,
     TrialFinished,
+    TrialPaused,
     TrialReported,
+    TrialResumed,
     TrialScored,
     TrialStarted,
     TrialStopped,
@@ -122,6 +124,8 @@ ACTIONS = (
     "report",
     "report",
     "stop",
+    "pause",
+    "resume",
     "complete",
     "diverge",
     "fail",
@@ -143,9 +147,11 @@ class Play:
     ask: Callable[[int], Sequence[Config]]
     hear: Callable[[Event], None] = lambda event: None
     metric: str = "val_loss"
+    others: tuple[str, ...] = ()  # further metrics that reports have
     events: list[Event] = field(default_factory=list[Event])
     rung: dict[int, int] = field(default_factory=dict[int, int])  # running trial -> reports so far
     started: int = 0
+    paused: dict[int, int] = field(default_factory=dict[int, int])  # as `rung`, of paused trials
 
     def tell(self, event: Event) -> None:
         self.events.append(event)
@@ -161,6 +167,8 @@ class Play:
                 self.start(self.ask(3))
             elif action == "enqueue":
                 self.start([self.space.sample(stream(position, "enqueued"))])
+            elif action == "resume":
+                self.resume(number)
             elif action == "notice":
                 self.tell(Noticed("compile", f"line {position % 2}", 0.0))
             elif self.rung:
@@ -174,18 +182,32 @@ class Play:
             self.started += 1
             self.tell(TrialStarted(spec, 0.0))
 
+    def resume(self, number: float) -> None:
+        if not self.paused:
+            return
+        trial = sorted(self.paused)[int(number * 0.999 * len(self.paused))]
+        self.rung[trial] = self.paused.pop(trial)
+        following = [*RUNGS, BUDGET][self.rung[trial]]
+        self.tell(TrialResumed(trial, following, "play", 0.0))
+
     def report(self, trial: int, value: float) -> None:
         if self.rung[trial] < len(RUNGS):
             spent = RUNGS[self.rung[trial]]
             self.rung[trial] += 1
-            self.tell(TrialReported(Report(trial, spent, spent, 0.1, {self.metric: value}), 0.0))
+            # Against each other in part: the lower the first, the higher is every other, by the trial.
+            more = {name: (trial * 7 + 3 * place) % 5 - value for place, name in enumerate(self.others)}
+            self.tell(TrialReported(Report(trial, spent, spent, 0.1, {self.metric: value, **more}), 0.0))
 
     def act(self, action: str, trial: int, number: float) -> None:
         value = 3.0 * number + 1.0 / (1 + self.rung[trial])
         if action == "report":
             self.report(trial, value)
             return
-        if action == "stop" and not self.rung[trial]:
+        if action in ("stop", "pause") and not self.rung[trial]:
+            return
+        if action == "pause":
+            self.paused[trial] = self.rung.pop(trial)
+            self.tell(TrialPaused(trial, RUNGS[self.paused[trial] - 1], "play", 0.0))
             return
         if action == "stop":
             self.tell(TrialStopped(trial, RUNGS[self.rung[trial] - 1], "play", 0.0))
@@ -262,6 +284,8 @@ events: st.SearchStrategy[Event] = st.one_of(
         time=times,
         error=texts,
     ),
+    st.builds(TrialPaused, trial=st.integers(0), spent=st.integers(0), reason=texts, time=times),
+    st.builds(TrialResumed, trial=st.integers(0), until=st.integers(1), reason=texts, time=times),
     st.builds(TrialStopped, trial=st.integers(0), spent=st.integers(0), reason=texts, time=times),
     st.builds(
         TrialFinished,

@@ -6,6 +6,7 @@ from difflib import get_close_matches
 import torch
 
 from schedules import spec as schedule_spec
+from schedules.hypergradient import FLOATS, RULES
 from schedules.tuner_spec import is_tuner, tuner_table_of
 from trials.data.stream import chunks
 from trials.optim import OPTIMIZERS
@@ -83,6 +84,11 @@ def _refuse_unread(names: Iterable[str], read: set[str], task: Task) -> None:
             raise ValueError(
                 f"hyperparameter {name!r} belongs to optimizer {' or '.join(map(repr, owners))}, "
                 "which this study never uses: remove it, or add the optimizer"
+            )
+        if name in FLOATS:
+            raise ValueError(
+                f"hyperparameter {name!r} belongs to rules, and this study never uses one: remove it, or add "
+                f"rule = {next(iter(RULES))!r}"
             )
         near = get_close_matches(name, sorted(known.union(*optimizers.values())), n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""

@@ -28,7 +28,7 @@ from trials.rows import Row
 from trials.scores import Scores
 from trials.scoring import Asked, Scorer
 from trials.signals import LOSS
-from trials.spec import Report, TrialSpec, is_out_of_memory
+from trials.spec import SIZES, Report, TrialSpec, is_out_of_memory
 
 TICK = 10
 
@@ -63,6 +63,14 @@ class Reduced:
     reason: str
 
 
+@dataclass(frozen=True)
+class Held:
+    """A trial without a lane, as it was between two ticks."""
+
+    course: Course
+    rows: Mapping[int, Row]  # by lane: its own, and copies that probe
+
+
 class Drive:
     """Trains the trials in the lanes of one program."""
 
@@ -73,10 +81,14 @@ class Drive:
         make_tuner: MakeTuner = scheduled,
         metric: str = "val_loss",
         sharpness: bool = False,
+        sizes: Sequence[str] = (),
     ) -> None:
         if tick < 1:
             raise ValueError(f"tick={tick} must be at least 1 step")
         self.lanes, self.tick_steps, self._make_tuner = lanes, tick, make_tuner
+        weights, buffers = lanes.program.layout.weight_count, lanes.program.layout.buffer_count
+        known: dict[str, int] = dict(zip(SIZES, (weights, 4 * (weights + buffers)), strict=True))
+        self._sizes = {name: float(known[name]) for name in sizes}  # that reports say, of `SIZES`
         self._sharpness = sharpness  # whether reports say it: tens of gradients each
         self._telling = ("train_loss", metric)  # not finite: diverged; other metrics may be undefined early
         self._courses: dict[int, Course] = {}  # in the order of admission
@@ -131,6 +143,21 @@ class Drive:
         for lane in [lane for lane, owner in self._owners.items() if owner == trial]:
             self._free(lane)
         return Ended(trial, "stopped", record=course.record, facts=_facts(course), scores=course.scores)
+
+    def pause(self, trial: int) -> Held:
+        """Free the trial's lanes; what `resume` goes on with."""
+        lanes = [lane for lane, owner in self._owners.items() if owner == trial]
+        held = Held(self._courses.pop(trial), {lane: self._row(lane) for lane in lanes})
+        for lane in lanes:
+            self._free(lane)
+        return held
+
+    def resume(self, held: Held) -> None:
+        """Let a paused trial go on where it was; its rows wait for lanes as those that found no memory do."""
+        trial = held.course.spec.trial
+        self._courses[trial] = held.course
+        self._owners.update(dict.fromkeys(held.rows, trial))
+        self._parked.update(held.rows)
 
     def so_far(self, trial: int) -> tuple[TrialSpec, Record, tuple[Mapping[str, object], ...]]:
         """A trial that is under way, what was recorded of it until now, and what its tuner says of it."""
@@ -478,7 +505,7 @@ class Drive:
         first = [] if course.first_losses is None else [course.first_losses]
         losses = np.concatenate(course.since_report or first)
         course.since_report = []
-        values = {"train_loss": float(losses.mean()), **metrics}
+        values = {"train_loss": float(losses.mean()), **metrics, **self._sizes}
         bad = next((name for name in self._telling if not math.isfinite(values.get(name, 0.0))), "")
         if bad:
             return self._diverge(course, values, f"{bad} is {values[bad]}")

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from trials.drive import Drive, Ended, Reduced
+from trials.drive import Drive, Ended, Held, Reduced
 from trials.halfway import Halfway
 from trials.record import Record
 from trials.rows import Row
@@ -188,6 +188,20 @@ class FoldedDrive:
             if one.model is None and ended is not None:
                 found = replace(ended, outcome="stopped", row=None)
         return found
+
+    def pause(self, trial: int) -> Held:
+        """See `Drive.pause`; of a trial without fold models.
+
+        Raises:
+            ValueError: it has some.
+        """
+        if trial in self._groups:
+            raise ValueError(f"trial {trial} has fold models beside it: it cannot be paused")
+        return self.drive.pause(trial)
+
+    def resume(self, held: Held) -> None:
+        """See `Drive.resume`."""
+        self.drive.resume(held)
 
     def so_far(self, trial: int) -> tuple[TrialSpec, Record, tuple[Mapping[str, object], ...]] | None:
         """See `Drive.so_far`; None where only fold models of the trial are under way."""

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from schedules import spec as schedule_spec
-from schedules.hypergradient import RULES
+from schedules.hypergradient import RULES, check_floats
 from trials.names import hint
 from trials.optim import OPTIMIZERS
 from trials.spec import Config, Value
@@ -153,6 +153,8 @@ def recipe(task: Task, config: Config, views: Sequence[str] = ()) -> Recipe:
             floats[name] = float(value)
         else:
             structure[name] = value
+    if floats.get("lr", 0.0) < 0:
+        raise ValueError(f"lr={floats['lr']:g} must be at least 0")
     return Recipe(tuple(sorted(structure.items())), tuple(sorted(floats.items())))
 
 
@@ -188,5 +190,6 @@ def _rule_defaults(full: Mapping[str, Value]) -> Mapping[str, float]:
     if name == "none":
         return {}
     if name not in RULES:
-        raise ValueError(f"rule={name!r} is unknown{hint(str(name), RULES)}")
+        raise ValueError(f"rule={name!r} is unknown{hint(str(name), ('none', *RULES))}")
+    check_floats(full)
     return RULES[str(name)].defaults

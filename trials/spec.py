@@ -11,6 +11,8 @@ from typing import Literal
 Value = bool | int | float | str
 Config = Mapping[str, Value]
 
+SIZES = ("parameters", "bytes")  # of a row: trained weights, and what the whole takes as a file of float32
+
 
 @dataclass(frozen=True, slots=True)
 class TrialSpec:

@@ -12,6 +12,7 @@ _LINES = {
     "diverged": (0.6, 1.2),
     "out_of_memory": (0.6, 1.2),
     "completed": (0.65, 1.4),
+    "paused": (0.6, 1.4),
     "running": (0.9, 1.6),
 }
 

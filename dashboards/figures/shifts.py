@@ -10,6 +10,7 @@ from hpo.objective import Objective
 from hpo.transfer import Judged
 
 _ROW, _NARROWEST = 34, 56  # pixels of a trial, and of a column
+_ABOVE = "standardised"  # the column where higher is better, whatever the metric
 
 
 def shifts(judgements: Sequence[Judged], metric: Objective) -> go.Figure | None:
@@ -19,7 +20,10 @@ def shifts(judgements: Sequence[Judged], metric: Objective) -> go.Figure | None:
         return None
     columns = _columns(shown)
     sign = 1.0 if metric.goal == "max" else -1.0
-    shades = [_shades([sign * value for value in values]) for _, values in columns]
+    signs = [1.0 if name == _ABOVE else sign for name, _ in columns]
+    shades = [
+        _shades([one * value for value in values]) for one, (_, values) in zip(signs, columns, strict=True)
+    ]
     rows = [f"trial {one.trial}{' *' if one.narrow else ''}" for one in shown]
     drawn = theme.figure(116 + _ROW * len(rows))
     drawn.add_heatmap(
@@ -63,7 +67,7 @@ def _columns(shown: Sequence[Judged]) -> list[tuple[str, list[float]]]:
             *((theme.text(name), [one.families.get(name, math.nan) for one in shown]) for name in families),
             ("mean", [one.mean for one in shown]),
             ("worst", [one.families.get(one.worst, math.nan) for one in shown]),
-            ("weighed", [one.weighted for one in shown]),
+            (_ABOVE, [one.standardised for one in shown]),
         ]
     return columns + [
         (f"→ {theme.text(name, 24)}", [one.targets.get(name, math.nan) for one in shown]) for name in targets

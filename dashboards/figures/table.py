@@ -38,7 +38,7 @@ def table(study: Study) -> str:
 
 
 def _metrics(study: Study) -> list[str]:
-    names: dict[str, None] = {study.objective.metric: None}
+    names: dict[str, None] = dict.fromkeys(study.objective.names)
     for trial in study.history.trials.values():
         if trial.reports:
             names.update(dict.fromkeys(trial.reports[-1].metrics))
@@ -69,7 +69,8 @@ def _row(
         *(trial.spec.config.get(name) for name in names),
     ]
     cells = "".join(_cell(value, kind) for value, (_, kind) in zip(found, heads, strict=True))
-    best = ' class="best"' if trial is study.best else ""
+    is_best = trial is study.best or (study.objective.others and trial in study.history.front)
+    best = ' class="best"' if is_best else ""
     return f'<tr data-trial="{trial.spec.trial}"{best}>{cells}</tr>'
 
 

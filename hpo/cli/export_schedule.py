@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from hpo.config import StudyConfig
 from hpo.errors import UsageError
-from hpo.history import Trial
+from hpo.history import UNDER_WAY, Trial
 from hpo.traces import is_found_online, load_trace
 from schedules import every_step, format, from_config, table_of, thin, to_csv, to_text, to_toml
 from schedules import to_torch_snippet as to_torch
@@ -29,7 +29,7 @@ def schedule(config: StudyConfig, trial: Trial, folder: Path, form: Form) -> str
     if config.kind != "task":
         raise UsageError(f"{config.reference} is a function: only it knows what its learning rate did")
     if trial.state not in ("completed", "stopped"):
-        how = "is still running" if trial.state == "running" else f"ended as {trial.state}"
+        how = f"is still {trial.state}" if trial.state in UNDER_WAY else f"ended as {trial.state}"
         raise UsageError(
             f"trial {number} of study {config.name!r} {how}: name one that completed with --trial, "
             f"`hpo show {config.name}` lists them"

@@ -19,7 +19,7 @@ from hpo.cli.options import Debug, Root, Study
 from hpo.cli.train import REPORTS, Progress, metrics_of
 from hpo.config import StudyConfig
 from hpo.errors import UsageError
-from hpo.history import Trial
+from hpo.history import UNDER_WAY, Trial
 from hpo.listeners import words
 from hpo.traces import load_trace
 from schedules import open_loop, wsd
@@ -116,7 +116,8 @@ class Start:
         if self.config.kind != "task":
             raise UsageError(f"{self.config.reference} is a function: its trials leave no row to go on from")
         if self.trial.state != "completed":
-            how = "is still running" if self.trial.state == "running" else f"ended as {self.trial.state}"
+            is_over = self.trial.state not in UNDER_WAY
+            how = f"ended as {self.trial.state}" if is_over else f"is still {self.trial.state}"
             raise UsageError(f"{place} {how}: only trials that completed can be gone on from")
         if not self.trial.row or not self.row.is_file():
             raise UsageError(

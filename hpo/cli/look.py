@@ -39,7 +39,7 @@ def print_json(value: Any) -> None:
 
 def _state(history: History) -> str:
     if history.finish is not None:
-        return "finished"
+        return "failed" if history.finish.error else "finished"
     return "running or interrupted" if history.trials else "empty"
 
 
@@ -52,6 +52,10 @@ def _facts(history: History, folder: Path) -> dict[str, Any]:
         "reason": history.finish.reason if history.finish else "",
         "metric": history.objective.metric,
         "goal": history.objective.goal,
+        "metrics": [{"name": part.metric, "goal": part.goal} for part in history.objective.parts],
+        "constraints": [bound.words() for bound in history.objective.bounds],
+        "front": [trial.spec.trial for trial in history.front],
+        "error": history.finish.error if history.finish else "",
         "trials": len(history.trials),
         "states": {
             name: history.count(name)
@@ -73,6 +77,8 @@ def _trial(history: History, trial: Trial, folder: Path) -> dict[str, Any]:
         "trial": trial.spec.trial,
         "state": trial.state,
         "value": history.objective.shown(history.value(trial)),
+        "values": _values(history, trial),
+        "excess": history.excess(trial) if trial.reports else None,
         "config": dict(trial.spec.config),
         "metrics": dict(trial.metrics),
         "test": dict(history.finish.test) if is_chosen and history.finish else {},
@@ -84,6 +90,13 @@ def _trial(history: History, trial: Trial, folder: Path) -> dict[str, Any]:
         "stop_reason": trial.stop_reason,
         "error": trial.error,
     }
+
+
+def _values(history: History, trial: Trial) -> dict[str, float]:
+    """Every metric that is sought, as the user knows it."""
+    parts = history.objective.parts
+    values = zip(parts, history.values(trial), strict=True)
+    return {part.metric: part.shown(value) for part, value in values}
 
 
 def _summary(history: History, folder: Path) -> None:
@@ -120,6 +133,9 @@ def list_studies(root: Root = Path(study.DEFAULT_ROOT), json: Json = False, debu
     for row in rows:
         best = row.get("best")
         value = f"{row['metric']} {best['value']:.6g}" if best else "-"
+        if best and len(row["metrics"]) > 1:
+            value = ", ".join(f"{name} {one:.6g}" for name, one in best["values"].items())
+            value += f" (first of a front of {len(row['front'])})"
         trials, spent, seconds = (row.get(name, "-") for name in ("trials", "spent", "seconds"))
         cells.append((row["name"], row["state"], str(trials), value, str(spent), str(seconds)))
     widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
@@ -145,17 +161,22 @@ def show(
     print_line("")
     # Three counters where some trial was probed, as steps that were tried are spent and not kept.
     differ = any(not trial.spent == trial.kept == trial.wall for trial in history.trials.values())
-    if differ:
-        print_line(
-            f"{'trial':>5}  {'state':<13}  {'spent':>6}  {'kept':>6}  {'wall':>6}  {history.objective.metric:>10}"
-        )
+    parts, front = history.objective.parts, {trial.spec.trial for trial in history.front}
+    if differ or not history.objective.is_single:
+        steps = ("spent", "kept", "wall") if differ else ("spent",)
+        heads = [f"{'trial':>5}", f"{'state':<13}", *(f"{one:>6}" for one in steps)]
+        print_line("  ".join([*heads, *(f"{part.metric:>10}" for part in parts)]))
     for trial in history.trials.values():
-        value = history.objective.shown(history.value(trial))
-        shown = f"{value:.6g}" if math.isfinite(value) else "-"
+        values = [_values(history, trial)[part.metric] for part in parts]
+        shown = "  ".join(f"{f'{one:.6g}' if math.isfinite(one) else '-':>10}" for one in values)
+        if history.objective.bounds and trial.reports and history.excess(trial) > 0:
+            shown += "  beyond"
+        elif history.objective.others and trial.spec.trial in front:
+            shown += "  front"
         config = "  ".join(f"{name}={_short(item)}" for name, item in trial.spec.config.items())
         counters = (trial.spent, trial.kept, trial.wall) if differ else (trial.spent,)
         steps = "  ".join(f"{one:>6}" for one in counters)
-        print_line(f"{trial.spec.trial:>5}  {trial.state:<13}  {steps}  {shown:>10}  {config}")
+        print_line(f"{trial.spec.trial:>5}  {trial.state:<13}  {steps}  {shown}  {config}")
 
 
 def _short(value: object) -> str:
@@ -170,9 +191,16 @@ def best(
     history, _, _ = study.read(folder)
     chosen = history.best
     if chosen is None:
-        raise UsageError(f"study {folder.name!r} has no trial with a finite {history.objective.metric} yet")
+        kept = " and ".join(bound.words() for bound in history.objective.bounds)
+        within = f", with {kept}," if kept else ""
+        raise UsageError(
+            f"study {folder.name!r} has no trial with a finite {history.objective.metric}{within} yet"
+        )
     if json:
-        print_json(_trial(history, chosen, folder))
+        found = _trial(history, chosen, folder)
+        if history.objective.others:
+            found["front"] = [_trial(history, trial, folder) for trial in history.front]
+        print_json(found)
         return
     _summary(history, folder)
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import typer
 
-from hpo.cli import bench, export, extend, fetch, init, look, schedule, search, submit, system, train
+from hpo.cli import bench, explain, export, extend, fetch, init, look, schedule, search, submit, system, train
 from hpo.errors import HpoError, RunnerError
 
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 3
@@ -73,6 +73,7 @@ for _name, _command in {
     "list": look.list_studies,
     "show": look.show,
     "best": look.best,
+    "explain": explain.explain,
     "report": look.report,
     "export": export.export,
     "bench": bench.bench,

@@ -64,6 +64,9 @@ SaveEvery = Annotated[
 Trials = Annotated[int | None, typer.Option(min=1, help="Trials to start at most.")]
 Seconds = Annotated[float | None, typer.Option(help="Seconds to search at most.")]
 Tracking = Annotated[str | None, typer.Option(help='MLflow tracking URI, or "none".')]
+Force = Annotated[
+    bool, typer.Option("--force", help="Go on where no trial reports a metric that [constraints] bounds.")
+]
 JsonLines = Annotated[bool, typer.Option("--json", help="Print one event a line, as in the journal.")]
 
 
@@ -97,6 +100,7 @@ def search(
     name: Annotated[str, typer.Option(help="Name of the study; default that of the task or file.")] = "",
     tracking: Tracking = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, write nothing.")] = False,
+    force: Force = False,
     json: JsonLines = False,
     settings: Settings = None,
     debug: Debug = False,
@@ -109,6 +113,7 @@ def search(
         "search.sampler": sampler,
         "search.pruner": pruner,
         "search.seed": seed,
+        "search.unreported": "allow" if force else None,
         "runner.lanes": _auto_or_count("--lanes", lanes),
         "runner.workers": _auto_or_count("--workers", workers),
         "runner.device": device,
@@ -147,6 +152,7 @@ def resume(
     save_every: SaveEvery = None,
     root: Root = Path(study.DEFAULT_ROOT),
     tracking: Tracking = None,
+    force: Force = False,
     json: JsonLines = False,
     settings: Settings = None,
     debug: Debug = False,
@@ -157,6 +163,7 @@ def resume(
     flags = {
         "limits.trials": trials,
         "limits.seconds": seconds,
+        "search.unreported": "allow" if force else None,
         "runner.lanes": _auto_or_count("--lanes", lanes),
         "runner.workers": _auto_or_count("--workers", workers),
         "runner.device": device,
@@ -244,6 +251,9 @@ def _run(config: StudyConfig, folder: Path, json: bool, debug: bool) -> None:
     if outcome.interrupted:
         raise typer.Exit(3)
     history = outcome.history
+    if history.finish is not None and history.finish.error:
+        _to_stderr(history.finish.error)
+        raise typer.Exit(2)
     if history.trials and sum(map(history.count, WITHOUT_VALUE)) == len(history.trials):
         errors = [trial.error.strip().splitlines()[-1] for trial in history.trials.values() if trial.error]
         ends = {"failed": "failed", "diverged": "diverged", "out_of_memory": "ran out of memory"}
@@ -264,8 +274,7 @@ def _dry_run(config: StudyConfig, folder: Path) -> None:
         lanes = runner.busy()[1]
     finally:
         runner.close()
-    if metrics and config.objective.metric not in metrics:
-        raise UsageError(f"{config.where}: {unknown('metric', config.objective.metric, metrics)}")
+    config.check_metrics(metrics)
     plan = config.plan()
     for line in config.notices:
         sys.stderr.write(f"hpo: {line}\n")
@@ -274,7 +283,8 @@ def _dry_run(config: StudyConfig, folder: Path) -> None:
     lines = [
         f"study      {config.name} in {folder} (nothing was written)",
         f"task       {config.reference}",
-        f"metric     {config.objective.metric}, {config.objective.goal}imised",
+        f"metric     {'; '.join(f'{part.metric}, {part.goal}imised' for part in config.objective.parts)}",
+        *(f"constraint {bound.words()}" for bound in config.objective.bounds),
         f"reports    {', '.join(metrics) or 'known once it runs'}",
         f"space      {len(config.space.domains)} searched: {', '.join(config.space.domains)}"
         + (" (lr between bounds that a range test finds first)" if config.wants_rate_bounds() else ""),

@@ -158,9 +158,8 @@ class Plain:
         elif isinstance(event, TrialFinished):
             trial = self.history.trials[event.trial]
             is_best = self.history.best is trial and trial is not best
-            ended = sum(one.state != "running" for one in self.history.trials.values())
             of = f"/{self.progress.trials}" if self.progress.trials else ""
-            self._lines.show(f"[{ended}{of}] {ending(self.history, trial, is_best)}")
+            self._lines.show(f"[{self.history.ended}{of}] {ending(self.history, trial, is_best)}")
 
     def note(self, text: str) -> None:
         """Show a line that is no event."""
@@ -175,13 +174,13 @@ def opening(history: History) -> str:
     assert history.study is not None
     study, objective = history.study.study, history.objective
     search = study.get("search", {})
-    aim = "minimises" if objective.goal == "min" else "maximises"
-    parts = [f"study {history.study.name} {aim} {objective.metric}"]
+    parts = [f"study {history.study.name} {objective.words()}"]
+    if objective.chosen_by is not None:
+        parts.append(f"and {objective.chosen_by.words()} among the leading third,")
     if names := " and ".join(str(search[key]) for key in ("sampler", "pruner") if search.get(key)):
         parts.append(f"with {names}")
     if history.trials:
-        ended = len(history.trials) - len(history.running)
-        parts.append(f"(taken up: {ended} trials ended, {words.count(history.spent)} steps spent)")
+        parts.append(f"(taken up: {history.ended} trials ended, {words.count(history.spent)} steps spent)")
     return " ".join(parts)
 
 
@@ -190,15 +189,19 @@ def ending(history: History, trial: Trial, is_best: bool) -> str:
     parts = [f"trial {trial.spec.trial} {trial.state}"]
     objective = history.objective
     if trial.state in ("completed", "stopped") and trial.reports:
-        found = trial.reports[-1].metrics.get(objective.metric, float("nan"))
-        parts.append(f"{objective.metric}={words.number(found)} after {taken(trial)}")
+        metrics = trial.reports[-1].metrics
+        found = [f"{one}={words.number(metrics.get(one, float('nan')))}" for one in objective.names]
+        parts.append(f"{' '.join(found)} after {taken(trial)}")
+        if trial.state == "completed" and history.excess(trial) > 0:
+            parts.append("(beyond the constraints)")
     if trial.error:
         # The last line of a traceback says what went wrong.
         parts.append(f"({trial.error.strip().splitlines()[-1].strip()})")
     elif trial.stop_reason:
         parts.append(f"({trial.stop_reason})")
     parts.append(words.config(searched(history, trial)))
-    return ("new best: " if is_best else "") + " ".join(parts)
+    is_new = objective.others and trial in history.front
+    return ("in the front: " if is_new else "new best: " if is_best else "") + " ".join(parts)
 
 
 def scored(history: History, event: TrialScored) -> str:

@@ -27,6 +27,7 @@ from hpo.objective import Objective
 _STYLES: dict[State, str] = {
     "completed": "green",
     "running": "cyan",
+    "paused": "blue",
     "stopped": "yellow",
     "diverged": "magenta",
     "failed": "red",
@@ -136,13 +137,16 @@ class Live:
         grid.add_row(self._states())
         grid.add_row(Text(self._totals(now, part), style="dim"))
         name = history.study.name if history.study else ""
-        aim = "minimise" if history.objective.goal == "min" else "maximise"
+        goal = history.objective
+        aim = goal.words()
+        if goal.chosen_by is not None:
+            aim += f", choose by {goal.chosen_by.metric}"
         return Panel(
             Padding(grid, (0, 1)),
             box=box.ROUNDED,
             title=Text(self._shown(name, 40), style="bold"),
             title_align="left",
-            subtitle=Text(self._shown(f"{aim} {history.objective.metric}", 40), style="dim"),
+            subtitle=Text(self._shown(aim, 60), style="dim"),
             subtitle_align="right",
             border_style="dim",
             width=min(100, self._console.width),

@@ -33,9 +33,9 @@ class Progress:
             return None
         parts: list[float] = []
         if self._limits.trials:
-            ended = sum(trial.state != "running" for trial in history.trials.values())
-            under_way = sum(trial.spent / trial.spec.budget for trial in history.running)
-            parts.append((ended + under_way) / self._limits.trials)
+            under_way = (*history.running, *history.paused)
+            done = history.ended + sum(trial.spent / trial.spec.budget for trial in under_way)
+            parts.append(done / self._limits.trials)
         if self._limits.total_steps:
             parts.append(history.spent / self._limits.total_steps)
         if self._limits.seconds:

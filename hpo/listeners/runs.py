@@ -23,7 +23,9 @@ from hpo.events import (
     StudyFinished,
     StudyStarted,
     TrialFinished,
+    TrialPaused,
     TrialReported,
+    TrialResumed,
     TrialScored,
     TrialStarted,
     TrialStopped,
@@ -90,6 +92,7 @@ class Runs:
         self._journal = journal
         self._ended = 0  # trials; the step of the study's own metrics
         self._best: int | None = None
+        self._front: set[int] = set()  # trials
         self._is_default = False  # schedule of a config that names none
         self._time = 0.0
 
@@ -129,7 +132,7 @@ class Runs:
                 before = self.study.tags.get("hpo.notices", "")
                 self.study.tags["hpo.notices"] = f"{before}\n{event.text}".strip()[:_TAG_LENGTH]
                 self.changed.add(STUDY)
-            case TrialFinished() | StudyFinished():
+            case TrialFinished() | StudyFinished() | TrialPaused() | TrialResumed():
                 pass
         self.history.tell(event)
         if isinstance(event, TrialFinished):
@@ -151,6 +154,7 @@ class Runs:
                 "hpo.study_id": self.identity,
                 "hpo.metric": objective.metric,
                 "hpo.goal": objective.goal,
+                **_several(objective),
                 "hpo.journal": self._journal,
                 "hpo.source": event.source,
                 "hpo.state": "running",
@@ -235,12 +239,31 @@ class Runs:
             study.tags["hpo.best_trial"] = str(self._best)
             shown = self.history.objective.shown(self.history.value(best))
             study.measure(f"best_{self.history.objective.metric}", ended, shown, event.time)
+        self._tag_front(event)
         self.changed.update((event.trial, STUDY))
+
+    def _tag_front(self, event: TrialFinished) -> None:
+        """Which trials no other beats, and how many; which are beyond a constraint."""
+        objective = self.history.objective
+        if objective.bounds and event.outcome == "completed":
+            beyond = self.history.excess(self.history.trials[event.trial]) > 0
+            self.runs[event.trial].tags["hpo.within_constraints"] = "false" if beyond else "true"
+        if not objective.others:
+            return
+        front = {trial.spec.trial for trial in self.history.front}
+        for number in self._front ^ front:
+            self.runs[number].tags["hpo.in_front"] = "true" if number in front else "false"
+            self.changed.add(number)
+        self._front = front
+        self.study.tags["hpo.front"] = ", ".join(map(str, sorted(front)))[:_TAG_LENGTH]
+        self.study.measure("front_size", self._ended, len(front), event.time)
 
     def close(self, ending: Ending | None = None) -> None:
         """The search process is gone. Without an `ending`, the journal tells whether it had finished."""
         if ending is None:
             ending = "KILLED" if self.history.finish is None else "FINISHED"
+            if self.history.finish is not None and self.history.finish.error:
+                ending = "FAILED"
             states = {trial.state for trial in self.history.trials.values()}
             if ending == "FINISHED" and states and states <= {*WITHOUT_VALUE}:
                 ending = "FAILED"
@@ -248,7 +271,7 @@ class Runs:
         self.study.status, self.study.end = ending, end
         self.study.tags["hpo.state"] = _STATE[ending]
         self.changed.add(STUDY)
-        for trial in self.history.running:
+        for trial in (*self.history.running, *self.history.paused):
             run = self.runs[trial.spec.trial]
             run.status, run.end, run.tags["hpo.state"] = "KILLED", end, "interrupted"
             self.changed.add(trial.spec.trial)
@@ -272,18 +295,28 @@ def valid_name(text: str) -> str:
     return name
 
 
+def _several(objective: Objective) -> dict[str, str]:
+    """Tags of a study that seeks several metrics or has constraints."""
+    tags: dict[str, str] = {}
+    if objective.others:
+        tags["hpo.metrics"] = ", ".join(f"{part.goal} {part.metric}" for part in objective.parts)
+    if objective.bounds:
+        tags["hpo.constraints"] = ", ".join(bound.words() for bound in objective.bounds)
+    return tags
+
+
 def _study_params(event: StudyStarted) -> dict[str, str]:
     study = event.study
     search = cast(Mapping[str, Any], study.get("search", {}))
     trial = cast(Mapping[str, Any], study.get("trial", {}))
-    objective = Objective.read(study["metric"])
+    objective = Objective.read(study["metric"])  # what the winner is chosen by
     task = study.get("task", "")
     options = cast(Mapping[str, Any], task) if isinstance(task, Mapping) else {"name": task}
     params = {
         "task": options.get("name", ""),
         **{f"task.{name}": option for name, option in options.items() if name != "name"},
-        "metric": objective.metric,
-        "goal": objective.goal,
+        "metric": ", ".join(part.metric for part in objective.parts),
+        "goal": ", ".join(part.goal for part in objective.parts),
         "sampler": search.get("sampler", ""),
         "pruner": search.get("pruner", ""),
         "seed": event.seed,

@@ -9,8 +9,17 @@ from hpo.listeners import words
 from hpo.listeners.rates import evenly, followed, has_default_schedule, rate_curve
 from schedules import spec as schedules
 
-_STATES: tuple[State, ...] = ("completed", "stopped", "diverged", "failed", "out_of_memory", "running")
+_STATES: tuple[State, ...] = (
+    "completed",
+    "stopped",
+    "diverged",
+    "failed",
+    "out_of_memory",
+    "running",
+    "paused",
+)
 _CURVE_WIDTH = 40  # letters
+_NAMED = 4  # trials that a line names
 
 
 def summary(
@@ -35,6 +44,7 @@ def summary(
     if best is None:
         ended = len(history.trials) - len(history.running)
         lines.append(f"no trial has a result ({ended} ended)")
+        lines.extend(_beyond(history))
         lines.extend(_failure(history))
     else:
         state = (
@@ -42,11 +52,15 @@ def summary(
             if best.state == "completed"
             else f", {best.state} after {words.steps(best.spent, best.kept, best.wall)}"
         )
-        lines.append(f"best: trial {best.spec.trial} of {len(history.trials)}{state}")
+        lines.extend(_front(history))
+        first = f" by {history.objective.metric}" if history.objective.others else ""
+        lines.append(f"best{first}: trial {best.spec.trial} of {len(history.trials)}{state}")
         lines.extend(_table(_metrics(history, best)))
         lines.append("config:")
         lines.extend(_table({name: words.value(value) for name, value in best.spec.config.items()}))
         lines.extend(_schedule(history, best, folder, encoding))
+    if history.finish is not None and history.finish.error:
+        lines.append(f"error: {history.finish.error}")
     if history.finish is not None and history.finish.test:
         lines.append(f"test split, {readings(history)}:")
         lines.extend(_table({name: words.number(value) for name, value in history.finish.test.items()}))
@@ -56,6 +70,7 @@ def summary(
     folds = f", and {words.count(history.fold_steps)} of fold models," if history.fold_steps else ""
     lines.append(f"spent: {steps}{folds} in {words.duration(history.elapsed())}")
     lines.extend(f"note: {notice.text}" for notice in history.notices)
+    lines.extend(_narrow(history))
     if report:
         lines.append(f"report: {report}")
     if resume:
@@ -68,6 +83,42 @@ def chosen(history: History) -> Trial | None:
     if history.finish is not None and history.finish.best is not None:
         return history.trials.get(history.finish.best)
     return history.best
+
+
+def _front(history: History) -> list[str]:
+    """The trials of the front, a line each under the names of the metrics; [] where one metric is sought."""
+    parts, front = history.objective.parts, history.front
+    if len(parts) == 1 or not front:
+        return []
+    rows = [("trial", *(part.metric for part in parts))]
+    for trial in front:
+        values = history.values(trial)
+        shown = [words.number(part.shown(value)) for part, value in zip(parts, values, strict=True)]
+        rows.append((str(trial.spec.trial), *shown))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    count = f"{len(front)} trial{'s' if len(front) > 1 else ''} that no other beats"
+    return [
+        f"front: {count}",
+        *(
+            "  " + "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+            for row in rows
+        ),
+    ]
+
+
+def _beyond(history: History) -> list[str]:
+    """Which trial is least far beyond the constraints, where none keeps them."""
+    trial = history.nearest
+    if trial is None:
+        return []
+    bounds = history.objective.bounds
+    found = ", ".join(
+        f"{bound.metric} {words.number(trial.metrics[bound.metric])}"
+        for bound in bounds
+        if bound.metric in trial.metrics
+    )
+    kept = " and ".join(bound.words() for bound in bounds)
+    return [f"  none keeps {kept}; the nearest is trial {trial.spec.trial}: {found or 'not reported'}"]
 
 
 def _metrics(history: History, trial: Trial) -> dict[str, str]:
@@ -101,6 +152,19 @@ def _schedule(history: History, trial: Trial, folder: Path | None, encoding: str
 
 def _rounded(table: Mapping[str, Any]) -> dict[str, Any]:
     return {name: float(words.number(one)) if isinstance(one, float) else one for name, one in table.items()}
+
+
+def _narrow(history: History) -> list[str]:
+    """That shifted scores do not do justice to trials that train on one family, if there are any."""
+    narrow = [trial for trial in history.trials.values() if trial.narrow]
+    if not narrow:
+        return []
+    named = [f"{trial.spec.trial} ({', '.join(trial.narrow)})" for trial in narrow[:_NAMED]]
+    more = [f"{len(narrow) - _NAMED} more"] if len(narrow) > _NAMED else []
+    return [
+        f"note: trained on one family of shifts alone: trial {', '.join([*named, *more])}; what that gains "
+        "under shifts of its kind is in no score, so that it can be better elsewhere than it is ranked"
+    ]
 
 
 def _failure(history: History) -> list[str]:

@@ -2,12 +2,18 @@
 
 Li et al., "A System for Massively Parallel Hyperparameter Tuning", MLSys 2020, arXiv:1810.05934, in the form
 that Ray Tune and Syne Tune gave it: a trial that would wait for its promotion is ended, nothing is paused.
+Several metrics, and constraints, rank by fronts, as in Schmucker et al., "Multi-objective Asynchronous
+Successive Halving", 2021, arXiv:2106.12639, without an order within a front: none of the first is stopped.
 """
 
 import heapq
 import math
 from collections import defaultdict
+from collections.abc import Mapping
 
+import numpy as np
+
+from hpo.dominance import ahead
 from hpo.events import Event, TrialFinished, TrialReported, TrialStarted
 from hpo.objective import Objective
 from hpo.pruners.progress import Progress
@@ -46,9 +52,10 @@ class Asha:
         self._budgets: dict[int, int] = {}
         self._levels: dict[int, list[int]] = {}  # trial -> levels ahead of it, lowest first
         self._seen: dict[int, _Level] = defaultdict(lambda: _Level(eta))  # by level
-        self._verdicts: dict[
-            int, tuple[int, float, int, int]
-        ] = {}  # to stop: level, value, best, of how many
+        self._rows: dict[int, list[tuple[float, ...]]] = defaultdict(
+            list
+        )  # the same, several: (m,) and excess
+        self._reasons: dict[int, str] = {}
         self._progress = Progress()
 
     def tell(self, event: Event) -> None:
@@ -61,10 +68,13 @@ class Asha:
             case TrialReported(report):
                 unfinished = report.spent < self._budgets[report.trial]
                 has_moved = self._progress.has_moved(report)
-                if unfinished and has_moved and self._objective.metric in report.metrics:
+                if unfinished and has_moved and self._objective.is_told(report.metrics):
                     levels = self._levels[report.trial]
                     while levels and levels[0] <= report.spent:
-                        self._judge(report.trial, levels.pop(0), self._objective.value(report.metrics))
+                        if self._objective.is_single:
+                            self._judge(report.trial, levels.pop(0), self._objective.value(report.metrics))
+                        else:
+                            self._judge_front(report.trial, levels.pop(0), report.metrics)
             case TrialFinished(trial=trial):
                 self._budgets.pop(trial, None)
                 self._levels.pop(trial, None)
@@ -75,16 +85,29 @@ class Asha:
     def _judge(self, trial: int, level: int, value: float) -> None:
         is_kept, best, seen = self._seen[level].is_among_best(value)
         if not is_kept:
-            self._verdicts.setdefault(trial, (level, value, best, seen))
+            shown = self._objective.shown(value)
+            self._reasons.setdefault(
+                trial, f"asha: rung {level}: {shown:.4g} is not among the best {best} of {seen}"
+            )
+
+    def _judge_front(self, trial: int, level: int, metrics: Mapping[str, float]) -> None:
+        rows = self._rows[level]
+        # What is bounded and not reported yet says nothing yet.
+        rows.append((*self._objective.values(metrics), self._objective.excess(metrics, missing=0.0)))
+        table = np.array(rows)
+        better = ahead(table[:, :-1], table[:, -1], len(rows) - 1)
+        best = max(1, len(rows) // self._eta)
+        if better >= best:
+            self._reasons.setdefault(
+                trial,
+                f"asha: rung {level}: {better} of {len(rows)} trials are in better fronts, "
+                f"and the best {best} go on",
+            )
 
     def keep(self, trial: int) -> bool:
         """Whether the trial may go on."""
-        return trial not in self._verdicts
+        return trial not in self._reasons
 
     def reason(self, trial: int) -> str:
         """Why the trial is to be stopped; "" if it is not."""
-        if trial not in self._verdicts:
-            return ""
-        level, value, best, seen = self._verdicts[trial]
-        shown = self._objective.shown(value)
-        return f"asha: rung {level}: {shown:.4g} is not among the best {best} of {seen}"
+        return self._reasons.get(trial, "")

@@ -4,7 +4,7 @@ A short run flatters what is fast, and a schedule that has still to anneal hides
 ranks every program rightly. Here a rung may stop trials only once completed ones have shown that it ranks
 them as they end, with an interval; what it learns may take the trust away again. Then the forecast of the
 trial's end (`hpo.forecasts`) decides, not its rank: it stops where the chance of ending below the best
-completed trial is small.
+completed trial, or of entering the `top`, is small.
 """
 
 import math
@@ -12,36 +12,46 @@ from collections import defaultdict
 
 import numpy as np
 
-from hpo.events import Event, TrialReported, TrialStarted
+from hpo.events import Event, TrialFinished, TrialReported, TrialStarted
 from hpo.forecasts import Forecasts, level_of, probability_below
 from hpo.objective import Objective
+from hpo.pruners.base import Audit
+from hpo.pruners.concordance import concordance, wilson_low
 from hpo.pruners.progress import Progress
+from schedules import spec as schedules
+from schedules.tuner_spec import is_tuner
 from trials.seeding import key
 from trials.spec import TrialSpec
 
-_CONCORDANCE = 0.65  # share of pairs, at the low end of its interval, that a trusted rung ranks rightly
-_ONE_SIDED_80 = 0.8416  # quantile of the normal
-_SETTLED = 0.1  # of the budget that a trial may take beyond its warm-up, or after going on from a row
+LEAST_CONCORDANCE = 0.65  # share of pairs, at the low end of its interval, that a trusted rung ranks rightly
+_SETTLED = 0.1  # of the horizon that a trial may take once its schedule has risen, or after going on
+_LOOKS = 101  # places of the horizon at which its schedule is looked at
 
 
 class Trust:
     """Judges a trial at each level of its budget it comes to; a verdict to stop is kept.
 
     Nothing is stopped at a level that fewer than `calibration` completed trials passed, nor the best trial
-    there, nor while a warm-up lasts. Of those that would be stopped, a share `audits` runs on all the same,
-    so that what is wrongly stopped can be known.
+    there, nor while a warm-up lasts or its schedule has just risen again. Of those that would be stopped, a
+    share `audits` runs on all the same, so that what is wrongly stopped can be known.
     """
 
     def __init__(
-        self, objective: Objective, calibration: int = 5, chance: float = 0.05, audits: float = 0.05
+        self,
+        objective: Objective,
+        calibration: int = 5,
+        chance: float = 0.05,
+        top: int = 1,
+        audits: float = 0.05,
     ) -> None:
         self._objective = objective
-        self._calibration, self._chance, self._audits = calibration, chance, audits
+        self._calibration, self._chance, self._top, self._audits = calibration, chance, top, audits
         self._forecasts = Forecasts(objective)
         self._specs: dict[int, TrialSpec] = {}
         self._lowest: dict[int, float] = defaultdict(lambda: math.inf)  # spent -> lowest value there
         self._judged: dict[int, int] = {}  # trial -> highest level at which it was judged
-        self._audited: dict[int, str] = {}  # trial that runs on -> why it would have been stopped
+        self._audited: dict[int, Audit] = {}
+        self._rises: dict[int, np.ndarray] = {}  # trial -> steps at which its schedule rises
         self._reasons: dict[int, str] = {}
         self._progress = Progress()
 
@@ -50,6 +60,12 @@ class Trust:
         self._forecasts.tell(event)
         if isinstance(event, TrialStarted):
             self._specs[event.spec.trial] = event.spec
+            self._rises[event.spec.trial] = rises(event.spec)
+        elif isinstance(event, TrialFinished):
+            if event.trial in self._audited:
+                course = self._forecasts.courses[event.trial]
+                final = course.last if event.outcome == "completed" else math.inf
+                self._audited[event.trial] = self._audited[event.trial]._replace(final=final)
         elif isinstance(event, TrialReported):
             report = event.report
             has_moved = self._progress.has_moved(report)
@@ -58,19 +74,18 @@ class Trust:
             value = self._objective.value(report.metrics)
             self._lowest[report.spent] = min(self._lowest[report.spent], value)
             is_best = value <= self._lowest[report.spent]
-            if has_moved and not is_best and not self._is_early(report.trial, report.spent):
+            if has_moved and not is_best and not self._is_early(report.trial, report.step):
                 self._judge(report.trial, report.spent, value)
 
-    def _is_early(self, trial: int, spent: int) -> bool:
-        """Whether it is in a dip that says nothing of the end: a warm-up, or going on from a row."""
+    def _is_early(self, trial: int, step: int) -> bool:
+        """Whether it is in a dip that says nothing of the end: after a rise of its rate, or from a row on."""
         spec = self._specs[trial]
-        warmup = spec.config.get("warmup_fraction", 0.0)
-        until = 0.0
-        if isinstance(warmup, (int, float)) and warmup > 0:
-            until = (float(warmup) + _SETTLED) * spec.horizon
-        if spec.parent is not None:
-            until = max(until, _SETTLED * spec.budget)
-        return spent < until
+        course = self._forecasts.courses[trial]
+        if spec.parent is not None and step - course.base < _SETTLED * spec.budget:
+            return True
+        before = self._rises[trial]
+        before = before[before <= step]
+        return bool(len(before)) and step - before[-1] < _SETTLED * spec.horizon
 
     def _judge(self, trial: int, spent: int, value: float) -> None:
         spec, course = self._specs[trial], self._forecasts.courses[trial]
@@ -78,25 +93,30 @@ class Trust:
         if spent >= spec.budget or trial in self._audited or self._judged.get(trial, -1) >= level:
             return
         self._judged[trial] = level
-        best = self._forecasts.best()
+        best, wanted = self._forecasts.best(), self._forecasts.best(self._top)
         trusted = self._ranked(level)
-        if trusted is None or trusted[0] < _CONCORDANCE:
+        if trusted is None or trusted[0] < LEAST_CONCORDANCE:
             return
         forecast = self._forecasts.of(trial)
         if not math.isfinite(value):
             told = f"{self._objective.metric} is {self._objective.shown(value)}"
-        elif forecast is not None and probability_below(forecast, best) < self._chance:
+        elif forecast is not None and probability_below(forecast, wanted) < self._chance:
             shown = self._objective.shown
+            aim = "to beat the best" if self._top == 1 else f"to enter the best {self._top}"
             told = (
                 f"{shown(value):.4g} would end at {shown(forecast.mean):.4g} ± {forecast.spread:.2g}, with a "
-                f"chance of {probability_below(forecast, best):.1%} to beat the best, {shown(best):.4g}"
+                f"chance of {probability_below(forecast, wanted):.1%} {aim}, {shown(wanted):.4g}"
             )
         else:
             return
         _, share, count = trusted
         reason = f"trust: rung {spent}: {told}; it ranks {share:.0%} of the pairs of {count} ends rightly"
-        if key(spec.seed, "audit") % 10_000 < 10_000 * self._audits:
-            self._audited[trial] = reason
+        self._stop_or_audit(trial, spent, reason, best)
+
+    def _stop_or_audit(self, trial: int, spent: int, reason: str, best: float = math.nan) -> None:
+        """Stop a trial, unless it is one of those that run on as an audit and may beat `best`."""
+        if key(self._specs[trial].seed, "audit") % 10_000 < 10_000 * self._audits:
+            self._audited[trial] = Audit(trial, spent, best, None)
         else:
             self._reasons.setdefault(trial, reason)
 
@@ -121,6 +141,10 @@ class Trust:
         share = float(np.average(shares, weights=weights)) if shares else 1.0
         return wilson_low(share, count), share, count
 
+    def audits(self) -> list[Audit]:
+        """Trials that would have been stopped and run on, where one value says what was lost."""
+        return [one for _, one in sorted(self._audited.items()) if not math.isnan(one.best)]
+
     def keep(self, trial: int) -> bool:
         """Whether the trial may go on."""
         return trial not in self._reasons
@@ -130,27 +154,22 @@ class Trust:
         return self._reasons.get(trial, "")
 
 
-def concordance(values: np.ndarray, finals: np.ndarray) -> float:
-    """The share of pairs that have the same order in both.
+def rises(spec: TrialSpec) -> np.ndarray:
+    """(n,) steps at which the trial's schedule has risen since a little before: warm-ups and re-warms.
 
-    >>> concordance(np.array([1.0, 2.0, 3.0]), np.array([0.1, 0.3, 0.2]))
-    0.6666666666666666
+    None where nothing says what it follows: in a function without a schedule, or where it finds its rates
+    while training.
+
+    >>> spec = TrialSpec(0, {"warmup_fraction": 0.1, "schedule": "linear"}, 0, 100, (100,), 100, 0)
+    >>> float(rises(spec)[-1])
+    10.0
     """
-    first, second = np.triu_indices(len(values), 1)
-    same = np.sign(values[first] - values[second]) == np.sign(finals[first] - finals[second])
-    return float(same.mean())
-
-
-def wilson_low(share: float, count: int) -> float:
-    """The low end of a share of so many, one-sided at 80 %.
-
-    Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", Journal of the American
-    Statistical Association 22 (1927). Pairs are not independent, so the trials are counted.
-
-    >>> round(wilson_low(1.0, 5), 3)
-    0.876
-    """
-    z = _ONE_SIDED_80
-    middle = share + z * z / (2 * count)
-    half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    return (middle - half) / (1 + z * z / count)
+    config = spec.config
+    if not {"schedule", "warmup_fraction"} & config.keys() or is_tuner(config):
+        return np.empty(0)
+    steps = np.unique(np.linspace(0, spec.horizon, _LOOKS).round())
+    try:
+        factors = schedules.from_config(config, spec.horizon)(steps)
+    except ValueError:
+        return np.empty(0)  # a function may mean something else by these names
+    return steps[1:][np.diff(factors) > 1e-3]

@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from hpo.errors import MissingDependency, UsageError
 from hpo.events import DataSet, Figures, Noticed, TrialFinished, TrialReported, TrialScored
@@ -95,6 +95,22 @@ class Runner(Protocol):
         ...
 
 
+@runtime_checkable
+class Pausing(Runner, Protocol):
+    """A runner that can take a trial's lane and give it another later.
+
+    *Law.* Reports of a trial that was paused, however often, are those of the trial that was not.
+    """
+
+    def pause(self, trials: Collection[int]) -> None:
+        """Free the lanes of these running trials; `start` with the same spec goes on where each is.
+
+        Of a trial that this runner did not pause, because the search was killed since, it starts from the
+        beginning and tells its reports again. `stop` forgets a paused trial without a word.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Target:
     """What trials run, by name, so that any process can load it."""
@@ -111,6 +127,7 @@ class Target:
     expected_steps: int = 0  # trial-steps the study may take, over all workers
     save: bool = True  # rows of completed trials, and traces
     sharpness: bool = False  # whether reports say it
+    sizes: tuple[str, ...] = ()  # of `trials.spec.SIZES`, that reports of a task say
     device: str = ""  # "": the first CUDA device, else the CPU
     threads: int = 0  # of each process; 0: leave as it is
     kind: Literal["lanes", "inline"] = "lanes"  # what a process of its own runs
@@ -195,6 +212,10 @@ RUNNERS: dict[str, Make] = {
     "replayed": _replayed,
     "ray": _ray,
 }
+
+
+# Of these, those that are `Pausing`: a trial's state is in the search's own process.
+PAUSING = ("inline", "lanes", "replayed")
 
 
 def build(

@@ -27,10 +27,18 @@ def device_of(name: str) -> torch.device:
     return device
 
 
+# This package and those it is built on: a line in them helps nobody.
+_OURS = tuple(f"{Path(__file__).parents[2] / name}/" for name in ("hpo", "trials", "schedules"))
+
+
 def one_line(reference: str, error: Exception) -> str:
     """What went wrong in the user's code, and where."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if "/site-packages/" not in frame.filename]
+    own = [
+        frame
+        for frame in frames
+        if "/site-packages/" not in frame.filename and not frame.filename.startswith(_OURS)
+    ]
     place = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
     kind = "" if isinstance(error, (ValueError, TypeError)) else f"{type(error).__name__}: "
     text = str(error).strip() or type(error).__name__

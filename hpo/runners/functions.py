@@ -5,9 +5,10 @@ mapping may give its own "step"); or it is a plain function that returns a numbe
 or a mapping of metrics. A trial is complete once it has reported at its budget, or when its function ends.
 """
 
+import contextlib
 import inspect
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, SupportsFloat, cast
@@ -102,6 +103,12 @@ def as_report(spec: TrialSpec, value: Any, last: Report | None, metric: str, sec
     if report.spent > spec.budget:
         raise ValueError(f"a report at {report.spent} spent steps is past the budget of {spec.budget}")
     return report
+
+
+def forgotten(values: Iterator[Any]) -> None:
+    """Close the function of a trial that will not go on; what its `finally` raises is nobody's any more."""
+    with contextlib.suppress(*RAISED):
+        cast(Generator[Any], values).close()
 
 
 def undefined(report: Report, metric: str) -> str:

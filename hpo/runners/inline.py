@@ -11,7 +11,7 @@ from typing import Any, cast
 from hpo.errors import UsageError
 from hpo.events import DataSet, Figures, Outcome, TrialFinished, TrialReported
 from hpo.runners.base import Heard, Target
-from hpo.runners.functions import RAISED, Function, as_report, broken, undefined
+from hpo.runners.functions import RAISED, Function, as_report, broken, forgotten, undefined
 from trials.spec import Config, Report, TrialSpec
 
 
@@ -26,6 +26,7 @@ class InlineRunner:
         self.target, self.lanes = target, lanes or 1
         self._function = Function(target)
         self._running: dict[int, tuple[TrialSpec, Iterator[Any], float]] = {}
+        self._paused: dict[int, tuple[TrialSpec, Iterator[Any], float]] = {}  # with seconds it ran
         self._last: dict[int, Report] = {}
         self._ended: list[TrialFinished] = []
         self._busy_seconds = self._all_seconds = 0.0
@@ -58,13 +59,24 @@ class InlineRunner:
     def start(self, specs: Sequence[TrialSpec]) -> None:
         """Create the generators; nothing of them runs before `poll`."""
         for spec in specs:
-            self._running[spec.trial] = (spec, self._function.values(spec), time.perf_counter())
+            _, values, ran = self._paused.pop(spec.trial, (spec, None, 0.0))
+            began = time.perf_counter() - ran
+            self._running[spec.trial] = (spec, values or self._function.values(spec), began)
 
     def stop(self, trials: Collection[int]) -> None:
         """Close the generators; their `finally` runs."""
         for trial in trials:
             if trial in self._running:
                 self._cut(trial, "stopped")
+            elif trial in self._paused:
+                forgotten(self._paused.pop(trial)[1])
+                self._last.pop(trial, None)
+
+    def pause(self, trials: Collection[int]) -> None:
+        """Leave the generators where they are, with all that they hold."""
+        for trial in trials:
+            spec, values, began = self._running.pop(trial)
+            self._paused[trial] = spec, values, time.perf_counter() - began
 
     def _cut(self, trial: int, outcome: Outcome, error: str = "") -> None:
         """Close the generator; if its `finally` raises, the trial has failed."""
@@ -140,5 +152,5 @@ class InlineRunner:
 
     def close(self) -> None:
         """Close every generator."""
-        self.stop(list(self._running))
+        self.stop([*self._running, *self._paused])
         self._ended.clear()

@@ -24,7 +24,7 @@ from trials.checking import check
 from trials.compiling import Compiler, Origin
 from trials.data import targets as target_sets
 from trials.data.targets import digest
-from trials.drive import Drive, Ended, Reduced
+from trials.drive import Drive, Ended, Held, Reduced
 from trials.folds import Folded, FoldedDrive
 from trials.lanes import Lanes
 from trials.names import TASKS
@@ -92,6 +92,7 @@ class LanesRunner:
         self._drives: dict[object, FoldedDrive] = {}
         self._turns: deque[object] = deque()  # keys of programs, the one that is run next first
         self._where: dict[int, FoldedDrive] = {}
+        self._held: dict[int, Held] = {}  # paused trials, their rows on the host
         self._alone: set[int] = set()  # trials whose fold models are trained without them
         self._waiting: deque[TrialSpec] = deque()  # trials that found no lane in their program
         self._said: list[TrialReported | TrialFinished | Noticed] = []
@@ -189,13 +190,14 @@ class LanesRunner:
                 if drive.room() < 1:
                     self._waiting.append(spec)
                     continue
-                before = self._saving.found(spec)
-                if before is None:
-                    drive.admit(spec, self._parent(spec, drive.lanes.program))
-                else:
+                if spec.trial in self._held:
+                    drive.resume(self._held.pop(spec.trial))
+                elif (before := self._saving.found(spec)) is not None:
                     reports = drive.take_up(spec, before)
                     self._said.extend(TrialReported(one, time.time()) for one in reports)
                     taken_up.append(f"{spec.trial} from step {before.row.step}")
+                else:
+                    drive.admit(spec, self._parent(spec, drive.lanes.program))
                 if spec.folds == "alone":
                     self._alone.add(spec.trial)
                 self._where[spec.trial] = drive
@@ -227,6 +229,7 @@ class LanesRunner:
                 self.target.tick,
                 metric=self.target.metric,
                 sharpness=self.target.sharpness,
+                sizes=self.target.sizes,
             )
             self._drives[parts.key] = FoldedDrive(drive, self._validation.folds)
             self._turns.append(parts.key)
@@ -265,9 +268,18 @@ class LanesRunner:
             drive = self._where.get(trial)
             if drive is not None:
                 self._end(drive.stop(trial))
+            if self._held.pop(trial, None) is not None:
+                self._saving.forget(trial)
         for spec in [spec for spec in self._waiting if spec.trial in trials]:
             self._waiting.remove(spec)
             self._finish(spec.trial, "stopped")
+
+    def pause(self, trials: Collection[int]) -> None:
+        """Free the lanes of these trials; their rows wait on the host."""
+        for trial in trials:
+            drive = self._where.pop(trial)
+            self._show_trace(drive, trial)
+            self._held[trial] = drive.pause(trial)
 
     def _finish(self, trial: int, outcome: Outcome, error: str = "", row: str = "") -> None:
         self._where.pop(trial, None)
@@ -496,6 +508,7 @@ class LanesRunner:
         self._drives.clear()
         self._turns.clear()
         self._where.clear()
+        self._held.clear()
         self._waiting.clear()
 
 

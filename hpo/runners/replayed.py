@@ -26,7 +26,7 @@ from typing import Any, cast
 from hpo.errors import UsageError
 from hpo.events import DataSet, Figures, Outcome, TrialFinished, TrialReported
 from hpo.runners.base import Heard, Target
-from hpo.runners.functions import RAISED, Function, as_report, broken, undefined
+from hpo.runners.functions import RAISED, Function, as_report, broken, forgotten, undefined
 from hpo.runners.trouble import Nodes, Trouble
 from trials.seeding import key
 from trials.spec import Config, Report, TrialSpec
@@ -48,8 +48,9 @@ class _Course:
     coming: Report | None = None  # the next, of this trial
     said: int = 0  # spent steps that were reported, of this trial
     node: int = 0  # where it runs
-    attempt: int = 0  # how often its node has failed under it
+    attempt: int = 0  # how often it has lost its lane: what was queued before is nothing to it
     slowness: float = 1.0  # by which it takes longer than its curve says
+    ran_seconds: float = 0.0  # when it was paused
 
 
 class ReplayedRunner:
@@ -71,6 +72,7 @@ class ReplayedRunner:
         self._function = Function(target, function)
         self._now = began
         self._running: dict[int, _Course] = {}
+        self._paused: dict[int, _Course] = {}
         self._queue: list[tuple[float, int, int]] = []  # (time of its coming report, trial, attempt)
         self._silent: dict[int, None] = {}  # trials whose next report is not known yet
         self._ended: list[TrialFinished] = []
@@ -100,6 +102,9 @@ class ReplayedRunner:
     def start(self, specs: Sequence[TrialSpec]) -> None:
         """Begin them now; nothing of them runs before `poll`."""
         for spec in specs:
+            if spec.trial in self._paused:
+                self._go_on(spec.trial)
+                continue
             whole, base = spec, 0
             if spec.parent is not None:
                 try:
@@ -118,6 +123,35 @@ class ReplayedRunner:
         for trial in trials:
             if trial in self._running:
                 self._cut(trial, "stopped")
+            elif trial in self._paused:
+                forgotten(self._paused.pop(trial).values)
+
+    def pause(self, trials: Collection[int]) -> None:
+        """Leave the curves where they are; their clocks stand still."""
+        for trial in trials:
+            course = self._paused[trial] = self._running.pop(trial)
+            course.ran_seconds = self._now - course.began
+            course.attempt += 1
+            self._silent.pop(trial, None)
+            if self._release(trial, course):
+                course.ran_seconds = 0.0  # its node failed after its report: it begins again
+
+    def _go_on(self, trial: int) -> None:
+        course = self._running[trial] = self._paused.pop(trial)
+        course.node, course.began = self._nodes.take(), self._now - course.ran_seconds
+        if course.coming is None:
+            self._silent[trial] = None
+        else:
+            heapq.heappush(self._queue, (course.began + course.coming.seconds, trial, course.attempt))
+
+    def _release(self, trial: int, course: _Course) -> bool:
+        """Give a trial's lane back; whether it had none, as its node has failed."""
+        is_waiting = trial in self._waiting
+        if is_waiting:
+            self._waiting.remove(trial)
+        else:
+            self._nodes.give_back(course.node)
+        return is_waiting
 
     def _cut(self, trial: int, outcome: Outcome, error: str = "") -> None:
         """Close the generator; if its `finally` raises, the trial has failed."""
@@ -132,10 +166,7 @@ class ReplayedRunner:
     def _finish(self, trial: int, outcome: Outcome, error: str = "") -> None:
         course = self._running.pop(trial)
         self._silent.pop(trial, None)
-        if trial in self._waiting:
-            self._waiting.remove(trial)
-        else:
-            self._nodes.give_back(course.node)
+        self._release(trial, course)
         row = ""
         if self.target.save and outcome in ("completed", "stopped"):
             row = _row(course.whole, course.base + course.said)
@@ -146,6 +177,8 @@ class ReplayedRunner:
         del timeout  # nothing is waited for
         self._draw_all()
         events: list[Heard] = list(self._drain())
+        while not (events or self._running or self._nodes.free()):
+            self._fail()  # nothing can begin or go on before a node is there again
         until = math.inf
         while (self._queue or self._waiting) and not (events and until == math.inf):
             time = self._queue[0][0] if self._queue else math.inf
@@ -157,7 +190,7 @@ class ReplayedRunner:
             _, trial, attempt = heapq.heappop(self._queue)
             course = self._running.get(trial)
             if course is None or course.coming is None or course.attempt != attempt:
-                continue  # it has ended, or begun again
+                continue  # it has ended, begun again or been paused
             events.extend(self._deliver(trial, course, course.coming, time))
             if not self._hear_every:
                 break
@@ -257,7 +290,7 @@ class ReplayedRunner:
 
     def close(self) -> None:
         """Close every generator."""
-        self.stop(list(self._running))
+        self.stop([*self._running, *self._paused])
         self._ended.clear()
 
 

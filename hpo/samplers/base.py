@@ -40,6 +40,8 @@ class Entry:
 
     build: Build
     options: Mapping[str, Option] = field(default_factory=dict[str, Option])
+    priors: bool = False  # whether it goes by what the space says is believed
+    several: bool = True  # whether it searches by several metrics at once, or by none of them
 
 
 def _optuna(name: str) -> Build:
@@ -60,13 +62,13 @@ def _curve(space: Space, objective: Objective, seed: int, options: Options) -> S
 _STARTUP = Option(10, low=0)  # trials with a value before the model is used
 
 SAMPLERS: dict[str, Entry] = {
-    "random": Entry(lambda space, objective, seed, options: Random(space, seed)),
+    "random": Entry(lambda space, objective, seed, options: Random(space, seed), priors=True),
     "sobol": Entry(lambda space, objective, seed, options: Sobol(space, seed)),
     "grid": Entry(
         lambda space, objective, seed, options: Grid(space, seed, options["points"], options["shuffle"]),
         {"points": Option(5, low=1), "shuffle": Option(True)},
     ),
-    "curve": Entry(_curve, {"startup_trials": _STARTUP}),
+    "curve": Entry(_curve, {"startup_trials": _STARTUP}, priors=True),
     "tpe": Entry(
         _optuna("tpe"),
         {
@@ -80,6 +82,7 @@ SAMPLERS: dict[str, Entry] = {
     "cmaes": Entry(
         _optuna("cmaes"),
         {"startup_trials": Option(1, low=1), "population_size": Option(0, low=4)},  # left out: by dimension
+        several=False,
     ),
     "nsga2": Entry(
         _optuna("nsga2"),
@@ -92,16 +95,34 @@ SAMPLERS: dict[str, Entry] = {
 }
 
 
+def check(name: str, objective: Objective, space: Space) -> None:
+    """Refuse a sampler that there is none of, or that takes no priors or several metrics where there are.
+
+    Raises:
+        UsageError: with the names of those that can.
+    """
+    if name not in SAMPLERS:
+        raise UsageError(unknown("sampler", name, SAMPLERS))
+    if objective.others and not SAMPLERS[name].several:
+        able = ", ".join(sorted(one for one, entry in SAMPLERS.items() if entry.several))
+        metrics = ", ".join(part.metric for part in objective.parts)
+        raise UsageError(f"sampler {name!r} searches by one metric, not by {metrics}; by several do: {able}")
+    if space.priors and not SAMPLERS[name].priors:
+        able = ", ".join(sorted(one for one, entry in SAMPLERS.items() if entry.priors))
+        raise UsageError(
+            f"sampler {name!r} takes no priors, and {', '.join(space.priors)} have one; those that do: {able}"
+        )
+
+
 def build(
     name: str, space: Space, objective: Objective, seed: int = 0, options: Options | None = None
 ) -> Sampler:
     """The named sampler.
 
     Raises:
-        UsageError: an unknown sampler, an unknown option, or a value that does not fit.
+        UsageError: an unknown sampler, an unknown option, or a value that does not fit; as `check`.
     """
-    if name not in SAMPLERS:
-        raise UsageError(unknown("sampler", name, SAMPLERS))
+    check(name, objective, space)
     entry = SAMPLERS[name]
     return entry.build(
         space, objective, seed, read_options(options or {}, entry.options, f"sampler {name!r}")

@@ -2,7 +2,8 @@
 
 Trials that run, were stopped or paused count with the forecast of their end (`hpo.forecasts`), the less the
 wider it is; those that diverged, failed or found no memory count as worst, and lower the odds of what is
-near.
+near. What is believed beforehand counts less with every result (Hvarfner et al., "piBO: Augmenting
+Acquisition Functions with User Beliefs for Bayesian Optimization", ICLR 2022, arXiv:2204.11051).
 A Gaussian process on the normal scores of the ranks proposes together with a pair of Parzen densities: the
 pair leads while little is known, the process later.
 
@@ -15,12 +16,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hpo.events import Event, Suggestion, TrialFinished, TrialStarted
+from hpo.events import Event, Suggestion, TrialFinished, TrialPaused, TrialStarted
 from hpo.forecasts import Forecasts
 from hpo.objective import Objective
+from hpo.samplers.believed import believed, drawn, log_density
 from hpo.samplers.features import Features
 from hpo.samplers.gaussian import Kernel, Posterior, default, learn, log_improvement
 from hpo.samplers.parzen import Density
+from hpo.samplers.scalarised import Scalarised
 from hpo.space import Space
 from trials.seeding import stream
 from trials.spec import Config
@@ -31,9 +34,11 @@ _GOOD_SHARE, _MOST_GOOD = 0.1, 25
 _MOST_REST = 60
 _LEAD = 10.0  # results for which the densities count as much as the process
 _DENSITIES_UNTIL = 200  # results
+_BELIEF = 10.0  # results for which the priors count as much as the improvement expected
 _DRAWN, _UNIFORM, _NEAR = 100, 100, 100  # candidates: of the good density, anywhere, around the leaders
 _LEADERS = 5
 _STEPS = (0.05, 0.02)  # of the two rounds around them
+_WIDTH_80 = 1.2816  # standard deviations on each side that hold 80 % of a normal
 _POOL_FOR = 8  # suggestions of one ask that share candidates
 _VAGUE = 0.5  # extra variance of a forecast as wide as all values; at most 2
 
@@ -52,10 +57,12 @@ class Curve:
         self._space, self._seed, self._startup = space, seed, startup_trials
         self._features = Features(space)
         self._forecasts = Forecasts(objective)
+        self._scalarised = None if objective.is_single else Scalarised(objective, seed)
         self._configs: dict[int, Config] = {}
         self._points = np.empty((0, self._features.d))  # of trials in order of their start
         self._places: dict[int, int] = {}  # trial -> its row
         self._next = 0
+        self._heard: set[int] = set()  # trials of which something was known at an end or a pause
         self._ended = self._learnt = 0
         self._kernel: Kernel = default(self._features.owners, self._features.d)
         self._cache: list[Suggestion] = []  # of the last ask; what was told since empties it
@@ -66,6 +73,8 @@ class Curve:
         """Take in one event."""
         self._cache.clear()
         self._forecasts.tell(event)
+        if self._scalarised is not None:
+            self._scalarised.tell(event)
         if isinstance(event, TrialStarted):
             number, config = event.spec.trial, event.spec.config
             self._next = max(self._next, number + 1)
@@ -73,7 +82,10 @@ class Curve:
             if known is not None:
                 self._places[number] = len(self._points)
                 self._points = np.concatenate([self._points, self._space.encode([known])])
-        elif isinstance(event, TrialFinished):
+        elif isinstance(event, (TrialFinished, TrialPaused)):
+            if event.trial in self._heard:
+                return
+            self._heard.add(event.trial)
             self._ended += 1
             if self._ended >= self._startup and self._ended >= self._learnt + _pause(self._ended):
                 self._learnt = self._ended
@@ -90,14 +102,22 @@ class Curve:
         most = 20 if len(results) <= 100 else 6
         self._kernel = learn(columns, values[chosen], extra[chosen], self._kernel, most)
 
-    def _results(self) -> list[_Result]:
-        """Of every trial of which something is known, in the order of their numbers."""
+    def _results(self, number: int = -1) -> list[_Result]:
+        """Of every trial of which something is known, in the order of their numbers.
+
+        Several metrics are weighed as for the suggestion of this number.
+        """
         found: list[_Result] = []
+        weighed = {} if self._scalarised is None else self._scalarised.weighed(number)
         for trial, course in self._forecasts.courses.items():
             if trial not in self._places or course.goes_on:
                 continue
             if course.state in ("diverged", "failed", "out_of_memory"):
                 found.append(_Result(trial, math.inf, 0.0, True))
+                continue
+            if self._scalarised is not None:
+                if trial in weighed:
+                    found.append(_Result(trial, *weighed[trial]))
                 continue
             forecast = self._forecasts.of(trial)
             if forecast is not None:
@@ -113,12 +133,12 @@ class Curve:
         return self._cache[:n]
 
     def _proposed(self, n: int) -> list[Suggestion]:
-        results = self._results()
+        results = self._results(self._next)
         numbers = range(self._next, self._next + n)
         rngs = {number: stream(self._seed, "sampler", number) for number in numbers}
         known = sum(not result.broke for result in results)
         if known < 2 or len(results) < self._startup or not self._features.d:
-            return [Suggestion(self._space.sample(rngs[number])) for number in numbers]
+            return [drawn(self._space, self._seed, number) for number in numbers]
         model = _Model(self._features, self._kernel, results, self._points, self._places)
         running = [
             place
@@ -130,14 +150,20 @@ class Curve:
         pool: _Pool | None = None
         for index, number in enumerate(numbers):
             rng = rngs[number]
+            if self._scalarised is not None and index:
+                results = self._results(number)
+                model = _Model(self._features, self._kernel, results, self._points, self._places)
+                pool = None
             if rng.random() < _RANDOM_SHARE:
                 point = self._features.snapped(rng.random((1, self._features.d)))
+                origin = f"random: one of the {_RANDOM_SHARE:.0%} that do without the model"
             else:
                 if pool is None or index % _POOL_FOR == 0:
                     pool = model.pool(rng, taken)
+                origin = f"model: {pool.expected()}"
                 point = pool.take()
             taken = np.concatenate([taken, point])
-            found.append(Suggestion(self._space.decode(point[0])))
+            found.append(Suggestion(self._space.decode(point[0]), origin=origin))
         return found
 
 
@@ -223,8 +249,11 @@ class _Model:
                 np.concatenate([self._rest_points, taken]),
                 np.concatenate([self._rest_active, running]),
             )
-        drawn = np.concatenate([self.good.draw(rng, _DRAWN), rng.random((_UNIFORM, features.d))])
-        pool = _Pool(self, posterior, rest, features.snapped(drawn))
+        anywhere = rng.random((_UNIFORM, features.d))
+        if features.space.priors:
+            anywhere[::2] = [believed(features.space, point) for point in anywhere[::2]]
+        points = np.concatenate([self.good.draw(rng, _DRAWN), anywhere])
+        pool = _Pool(self, posterior, rest, features.snapped(points))
         for step in _STEPS:
             leaders = pool.points[np.argsort(-pool.scores(), kind="stable")[:_LEADERS]]
             base = np.repeat(leaders, _NEAR // _LEADERS, 0)
@@ -266,6 +295,8 @@ class _Pool:
         if self._rest is not None:
             ratio = model.good.log(points, active) - self._rest.log(points, active)
             bonus = bonus + _LEAD / model.count * ratio
+        if model.features.space.priors:
+            bonus = bonus + _BELIEF / model.count * log_density(model.features.space, points, active)
         self._candidates.add(columns)
         self.points = np.concatenate([self.points, points])
         self._bonus = np.concatenate([self._bonus, bonus])
@@ -274,6 +305,18 @@ class _Pool:
         """(m,) the higher the better."""
         found = self._candidates
         return log_improvement(found.means, found.variances, self._model.best) + self._bonus
+
+    def expected(self) -> str:
+        """What the model expects of the best candidate, in words."""
+        from scipy.special import ndtr  # pyright: ignore[reportMissingTypeStubs]
+
+        place, found = int(self.scores().argmax()), self._candidates
+        mean, width = float(found.means[place]), math.sqrt(max(0.0, float(found.variances[place])))
+        middle, low, high = (float(ndtr(mean + far * width)) for far in (0.0, -_WIDTH_80, _WIDTH_80))
+        return (
+            f"by {self._model.count} results it is expected to rank at {middle:.0%} from the best, "
+            f"between {low:.0%} and {high:.0%} with 80 % certainty"
+        )
 
     def take(self) -> np.ndarray:
         """(1, d) the best candidate; those after it are scored as if it ran."""

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from hpo.history import History, Trial
+from hpo.objective import Objective
 
 
 def stand_ins(values: ArrayLike, at_rung: ArrayLike, finals: ArrayLike) -> np.ndarray:
@@ -33,17 +34,21 @@ def stand_ins(values: ArrayLike, at_rung: ArrayLike, finals: ArrayLike) -> np.nd
     return np.interp(values, rung, np.sort(finals)) + np.maximum(0.0, values - rung[-1])
 
 
-def finals(history: History) -> dict[int, float]:
-    """Number of every trial that completed or was stopped -> a finite value to minimise.
+def finals(history: History, part: Objective | None = None) -> dict[int, float]:
+    """Number of every trial that completed, was stopped or is paused -> a finite value to minimise.
 
-    Stopped trials are taken from the latest rung to the earliest, so that those stopped later, with their
-    stand-ins, are among the ones that went on. Diverged and failed trials, and those whose last report has no
-    finite value, are not listed: `worst` is what they count for.
+    Of one of several metrics, where a `part` of the objective says which.
+
+    Those that did not complete are taken from the latest rung to the earliest, so that those stopped later,
+    with their stand-ins, are among the ones that went on. Diverged and failed trials, and those whose last
+    report has no finite value, are not listed: `worst` is what they count for.
     """
+    goal = part or history.objective
     found: dict[int, float] = {}
     stopped: dict[int, dict[int, float]] = defaultdict(dict)  # spent -> number -> last value
     for number, trial in history.trials.items():
-        value = history.value(trial) if trial.state in ("completed", "stopped") else math.inf
+        is_whole = trial.state in ("completed", "stopped", "paused") and trial.reports
+        value = goal.value(trial.reports[-1].metrics) if is_whole else math.inf
         if math.isfinite(value):
             if trial.state == "completed":
                 found[number] = value
@@ -53,7 +58,7 @@ def finals(history: History) -> dict[int, float]:
         at_rung: list[float] = []
         went_on: list[float] = []
         for number, final in found.items():
-            value = value_at(history, history.trials[number], spent)
+            value = value_at(goal, history.trials[number], spent)
             if math.isfinite(value):
                 at_rung.append(value)
                 went_on.append(final)
@@ -82,9 +87,9 @@ def worst(values: Mapping[int, float]) -> float:
     return max(values.values(), default=0.0)
 
 
-def value_at(history: History, trial: Trial, spent: int) -> float:
+def value_at(objective: Objective, trial: Trial, spent: int) -> float:
     """The objective a trial reported at exactly this rung, infinite if it did not."""
     index = bisect_left(trial.reports, spent, key=lambda report: report.spent)
     if index == len(trial.reports) or trial.reports[index].spent != spent:
         return math.inf
-    return history.objective.value(trial.reports[index].metrics)
+    return objective.value(trial.reports[index].metrics)

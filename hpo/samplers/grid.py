@@ -60,5 +60,5 @@ class Grid:
                 break
             config = self._config(position)
             if self._key(config) not in self._tried:
-                found.append(Suggestion(config))
+                found.append(Suggestion(config, origin="grid"))
         return found

@@ -10,11 +10,12 @@ same.
 import math
 import sys
 import warnings
-from collections.abc import Callable, Container, Generator, Mapping
+from collections.abc import Callable, Container, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
+import numpy as np
 import optuna
 from optuna.distributions import (
     BaseDistribution,
@@ -28,7 +29,8 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from hpo.events import Event, Suggestion, TrialFinished, TrialStarted
+from hpo.dominance import fronts
+from hpo.events import Event, Suggestion, TrialFinished, TrialPaused, TrialResumed, TrialStarted
 from hpo.history import History
 from hpo.objective import Objective
 from hpo.samplers.finals import clipped, finals, worst
@@ -50,6 +52,7 @@ class Method:
     unit: bool = False  # hyperparameters are coordinates of the unit cube
     remembers: bool = False  # state is kept in attributes, and trials as they were suggested
     clips: bool = False  # values are modelled, not their ranks
+    constrained: bool = True  # takes several values of a trial, and how far it is beyond constraints
     most: int = sys.maxsize  # finished trials to learn from: the best and the newest
 
 
@@ -107,7 +110,7 @@ def _nsga2(seed: int, options: Options, known: Known) -> BaseSampler:
 METHODS: dict[str, Method] = {
     "tpe": Method(_tpe, conditional=True, most=150),
     "gp": Method(_gp, most=250, clips=True),
-    "cmaes": Method(_cmaes, unit=True, remembers=True),
+    "cmaes": Method(_cmaes, unit=True, remembers=True, constrained=False),
     "nsga2": Method(_nsga2, remembers=True),
 }
 
@@ -126,15 +129,16 @@ def frozen_trial(
     number: int,
     params: Mapping[str, Any],
     distributions: Mapping[str, BaseDistribution],
-    value: float | None = None,  # None: running
+    values: Sequence[float] | None = None,  # None: running
     attributes: Mapping[str, Any] | None = None,
 ) -> FrozenTrial:
     """Optuna's record of a trial."""
     return FrozenTrial(
         number=number,
         trial_id=number,
-        state=TrialState.RUNNING if value is None else TrialState.COMPLETE,
-        value=value,
+        state=TrialState.RUNNING if values is None else TrialState.COMPLETE,
+        value=None,
+        values=values,
         datetime_start=None,
         datetime_complete=None,
         params=dict(params),
@@ -170,8 +174,8 @@ class Storage(BaseStorage):
     value does change when more is known.
     """
 
-    def __init__(self, trials: list[FrozenTrial], attributes: Mapping[str, Any]) -> None:
-        self.trials = trials
+    def __init__(self, trials: list[FrozenTrial], attributes: Mapping[str, Any], objectives: int = 1) -> None:
+        self.trials, self.objectives = trials, objectives
         self.attributes = dict(attributes)
 
     def get_study_id_from_name(self, study_name: str) -> int:
@@ -180,7 +184,7 @@ class Storage(BaseStorage):
 
     def get_study_directions(self, study_id: int) -> list[StudyDirection]:
         """Values are always minimised."""
-        return [StudyDirection.MINIMIZE]
+        return [StudyDirection.MINIMIZE] * self.objectives
 
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
@@ -222,6 +226,10 @@ class _Asked:
     config: Config
     trial: FrozenTrial
     attributes: Mapping[str, Any]
+    origin: str
+
+
+_CHANGES = (TrialFinished, TrialPaused, TrialResumed)  # what trials count for
 
 
 class OptunaSampler:
@@ -242,7 +250,8 @@ class OptunaSampler:
         }
         self._groups = self._grouped(options.get("multivariate", False))
         self._history = History(objective)
-        self._finals: dict[int, float] | None = None  # None: something finished since
+        self._parts = objective.parts
+        self._finals: dict[int, tuple[float, ...]] | None = None  # None: something finished since
         self._trials: dict[int, FrozenTrial] = {}
         self._attributes: Mapping[str, Any] = {}  # of the study
         self._asked: list[_Asked] = []
@@ -279,10 +288,10 @@ class OptunaSampler:
             else:
                 self._asked.clear()
                 self._add(number, event.spec.config)
-        elif isinstance(event, TrialFinished):
+        elif isinstance(event, _CHANGES):
             self._asked.clear()
         self._history.tell(event)
-        if isinstance(event, TrialFinished):
+        if isinstance(event, _CHANGES):
             self._finals = None
 
     def _agree(self, asked: Config, started: Config) -> bool:
@@ -310,24 +319,62 @@ class OptunaSampler:
         with quiet():
             while len(self._asked) < n:
                 self._asked.append(self._suggest(self._next + len(self._asked)))
-        return [Suggestion(dict(asked.config)) for asked in self._asked[:n]]
+        return [Suggestion(dict(asked.config), origin=asked.origin) for asked in self._asked[:n]]
 
-    def _refresh(self) -> dict[int, float]:
-        """Give every finished trial the value it counts for now."""
+    def _refresh(self) -> dict[int, tuple[float, ...]]:
+        """Give every finished trial the values it counts for now; those of trials that have all of them."""
         if self._finals is None:
-            self._finals = finals(self._history)
+            found = [finals(self._history, part) for part in self._parts]
+            if not self._method.constrained:
+                kept = self._history.excess
+                found = [{n: v for n, v in one.items() if not kept(self._history.trials[n])} for one in found]
             if self._method.clips:
-                self._finals = clipped(self._finals)
-            penalty = worst(self._finals)
+                found = [clipped(one) for one in found]
+            penalties = [worst(one) for one in found]
+            beyond = self._beyond() if self._method.constrained else {}
             for number, trial in self._trials.items():
                 if self._history.trials[number].state == "running":
+                    if trial.state == TrialState.COMPLETE:  # it was paused, and had a stand-in
+                        self._trials[number] = frozen_trial(
+                            number, trial.params, self._distributions, None, trial.system_attrs
+                        )
                     continue
-                value = self._finals.get(number, penalty)
-                if value != trial.value:
+                values = [one.get(number, penalty) for one, penalty in zip(found, penalties, strict=True)]
+                attributes = {**trial.system_attrs, **beyond.get(number, {})}
+                if values != trial.values or attributes != trial.system_attrs:
                     self._trials[number] = frozen_trial(
-                        number, trial.params, self._distributions, value, trial.system_attrs
+                        number, trial.params, self._distributions, values, attributes
                     )
+            self._finals = {
+                n: tuple(one[n] for one in found) for n in found[0] if all(n in one for one in found)
+            }
         return self._finals
+
+    def _beyond(self) -> dict[int, dict[str, float]]:
+        """Finished trial -> how far it is beyond each side of the constraints, as attributes for Optuna.
+
+        One that broke off is further than all others, so that it never counts among the good ones.
+        """
+        if not self._history.objective.bounds:
+            return {}
+        ended = [trial for trial in self._history.trials.values() if trial.state != "running"]
+        rows: dict[int, tuple[float, ...]] = {}
+        for trial in ended:
+            if trial.state in ("completed", "stopped"):
+                missing = 0.0 if trial.state == "stopped" else math.inf  # it might have been reported later
+                rows[trial.spec.trial] = self._history.objective.margins(trial.metrics, missing)
+        sides = len(self._history.objective.margins({}))
+        most = [
+            1.0 + max((row[side] for row in rows.values() if 0 < row[side] < math.inf), default=0.0)
+            for side in range(sides)
+        ]
+        return {
+            trial.spec.trial: {
+                f"constraints:{side}": min(value, most[side])
+                for side, value in enumerate(rows.get(trial.spec.trial, most))
+            }
+            for trial in ended
+        }
 
     def _suggest(self, number: int) -> _Asked:
         values = self._refresh()
@@ -340,7 +387,8 @@ class OptunaSampler:
         sampler = self._method.build(seed, self._options, known)
         trial = frozen_trial(number, {}, self._distributions)
         trials = [*self._learned_from(trials), *(asked.trial for asked in self._asked), trial]
-        storage = Storage(trials, self._asked[-1].attributes if self._asked else self._attributes)
+        attributes = self._asked[-1].attributes if self._asked else self._attributes
+        storage = Storage(trials, attributes, len(self._parts))
         study = optuna.Study(study_name="", storage=storage, sampler=sampler)
         params: dict[str, Any] = {}
         for group in self._groups:
@@ -356,7 +404,14 @@ class OptunaSampler:
             trial = frozen_trial(number, self._params(config), self._distributions)
         else:
             trial = frozen_trial(number, params, self._distributions, attributes=trial.system_attrs)
-        return _Asked({**config, **self._space.fixed}, trial, storage.attributes)
+        return _Asked({**config, **self._space.fixed}, trial, storage.attributes, self._origin(known))
+
+    def _origin(self, known: Known) -> str:
+        """Whether one of Optuna's models proposes, or chance until it can."""
+        until = self._options.get("startup_trials", self._options.get("population_size", 0))
+        if known.with_value < until:
+            return f"random: until {until} trials have a result ({known.with_value} have)"
+        return f"model: by {known.with_value} results"
 
     def _learned_from(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
         """All running trials; of the finished ones the best and the newest, so that asking stays cheap."""
@@ -364,8 +419,11 @@ class OptunaSampler:
         if len(finished) <= self._method.most:
             return trials
         left_out = {trial.number for trial in finished[: -(self._method.most - MOST_GOOD)]}
-        best = sorted(finished, key=lambda trial: (cast(float, trial.value), trial.number))[:MOST_GOOD]
-        left_out -= {trial.number for trial in best}
+        values = np.array([trial.values for trial in finished], float)
+        excess = np.array([self._history.excess(self._history.trials[trial.number]) for trial in finished])
+        ranks = [int(front) for front in fronts(values, excess)]
+        order = sorted(zip(ranks, (trial.number for trial in finished), strict=True))
+        left_out -= {number for _, number in order[:MOST_GOOD]}
         return [trial for trial in trials if trial.number not in left_out]
 
     def _config(self, params: Mapping[str, Any]) -> dict[str, Value]:

@@ -1,8 +1,8 @@
-"""Independent uniform configs."""
+"""Independent configs: uniform ones, and such as the priors of the space would have."""
 
 from hpo.events import Event, Suggestion, TrialStarted
+from hpo.samplers.believed import drawn
 from hpo.space import Space
-from trials.seeding import stream
 
 
 class Random:
@@ -20,4 +20,4 @@ class Random:
     def ask(self, n: int) -> list[Suggestion]:
         """The next n configs."""
         numbers = range(self._next, self._next + n)
-        return [Suggestion(self._space.sample(stream(self._seed, "sampler", number))) for number in numbers]
+        return [drawn(self._space, self._seed, number) for number in numbers]

@@ -26,7 +26,7 @@ class Sobol:
 
     def ask(self, n: int) -> list[Suggestion]:
         """The configs at the next n points."""
-        return [Suggestion(self._space.decode(point)) for point in self._points(n)]
+        return [Suggestion(self._space.decode(point), origin="sobol") for point in self._points(n)]
 
     def _points(self, n: int) -> np.ndarray:
         d = len(self._space.names)

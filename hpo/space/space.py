@@ -13,6 +13,7 @@ import numpy as np
 from hpo.errors import UsageError
 from hpo.options import unknown
 from hpo.space.domains import Choice, Domain, Float, is_value, same
+from hpo.space.prior import Prior
 from trials.spec import Config, Value
 
 Conditions = Mapping[str, tuple[Value, ...]]  # name of another hyperparameter -> the values that are wanted
@@ -20,7 +21,7 @@ Conditions = Mapping[str, tuple[Value, ...]]  # name of another hyperparameter -
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """Domains, fixed values and conditions.
+    """Domains, fixed values, conditions, and what is believed of some.
 
     *Laws.* `sample` and `decode` give configs that `validate` accepts. `decode(encode([config])[0])` is the
     config, up to rounding of floats. No config holds an inactive hyperparameter.
@@ -33,6 +34,7 @@ class Space:
     domains: Mapping[str, Domain]
     fixed: Mapping[str, Value] = field(default_factory=dict[str, Value])
     when: Mapping[str, Conditions] = field(default_factory=dict[str, Conditions])
+    priors: Mapping[str, Prior] = field(default_factory=dict[str, Prior])
     names: tuple[str, ...] = field(init=False, repr=False)  # searched; those depended on come first
 
     def __post_init__(self) -> None:

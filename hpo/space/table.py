@@ -1,7 +1,7 @@
 """A space as the `[space]` table of a study file, and back.
 
 lr = {low = 1e-4, high = 1e-1, scale = "log"}             # Float; Int if both bounds are integers
-momentum = {low = 0.8, high = 0.99, when = {optimizer = "sgd"}}
+momentum = {low = 0.8, high = 0.99, when = {optimizer = "sgd"}, prior = {center = 0.9, confidence = "high"}}
 optimizer = {choice = ["adamw", "sgd"]}
 batch_size = 64                                           # fixed
 """
@@ -12,11 +12,12 @@ from typing import Any, cast
 from hpo.errors import UsageError
 from hpo.options import unknown
 from hpo.space.domains import Choice, Domain, Float, Int, is_value
+from hpo.space.prior import Prior, read_prior
 from hpo.space.space import Conditions, Space
 from trials.spec import Value
 
-_RANGE_KEYS = ("low", "high", "scale", "type", "when")
-_CHOICE_KEYS = ("choice", "when")
+_RANGE_KEYS = ("low", "high", "scale", "type", "when", "prior")
+_CHOICE_KEYS = ("choice", "when", "prior")
 _SYNTAX = "write a value, {low = ..., high = ...} or {choice = [...]}"
 
 
@@ -32,6 +33,7 @@ def read(table: Mapping[str, Any], where: str) -> Space:
     domains: dict[str, Domain] = {}
     fixed: dict[str, Value] = {}
     when: dict[str, Conditions] = {}
+    priors: dict[str, Prior] = {}
     for name, entry in table.items():
         try:
             if isinstance(entry, Mapping):
@@ -39,6 +41,8 @@ def read(table: Mapping[str, Any], where: str) -> Space:
                 domains[name] = _read_domain(fields)
                 if "when" in fields:
                     when[name] = _read_conditions(fields["when"])
+                if "prior" in fields:
+                    priors[name] = read_prior(fields["prior"], domains[name])
             elif is_value(entry):
                 fixed[name] = entry
             elif isinstance(entry, (list, tuple)):
@@ -50,7 +54,7 @@ def read(table: Mapping[str, Any], where: str) -> Space:
         except UsageError as error:
             raise UsageError(f"{where} {name}: {error}") from None
     try:
-        return Space(domains, fixed, when)
+        return Space(domains, fixed, when, priors)
     except UsageError as error:
         raise UsageError(f"{where} {error}") from None
 
@@ -126,5 +130,8 @@ def write(space: Space) -> dict[str, Any]:
                 parent: values[0] if len(values) == 1 else list(values)
                 for parent, values in space.when[name].items()
             }
+        if name in space.priors:
+            prior = space.priors[name]
+            entry["prior"] = {"center": prior.center, "confidence": prior.confidence}
         table[name] = entry
     return {**table, **space.fixed}

@@ -165,6 +165,7 @@ def test_every_table_is_known_here() -> None:
         "METHODS",
         "ACTIVATIONS",
         "STATE_COLOURS",
+        "FLOATS",
         "MULTIPLIERS",
     }
 

@@ -63,7 +63,7 @@ def tuners(bench: Bench, seeds: int, best: float) -> Iterator[Run]:
         "lean from best/16": (best, "lean(start_factor=0.0625)", steps),
         "lean from best/8": (best, "lean(start_factor=0.125)", steps),
         "autolrs": (bench.centre, "autolrs", 8 * steps),
-        "autolrs, wall": (bench.centre, "autolrs(rounds=[6])", 8 * steps),
+        "autolrs, wall": (bench.centre, "autolrs(rounds=[8])", 8 * steps),
         "autolrs, spent": (bench.centre, "autolrs", steps),
         "autolrs published": (bench.centre, "autolrs(published=true)", 8 * steps),
         # The ladder from the paper's form to ours: each rung changes how candidates are scored.

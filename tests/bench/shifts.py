@@ -23,7 +23,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from tests.bench.shifts_figures import Case, tables
+from tests.bench.shifts_case import Case
+from tests.bench.shifts_figures import tables
 from tests.bench.shifts_methods import METHODS, RATES, Model, models
 from tests.bench.shifts_tasks import DOMAINS, NAMES, target, views
 from trials.compiling import Compiler, Origin

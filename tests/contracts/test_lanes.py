@@ -219,6 +219,26 @@ def test_stopping_and_refilling_lanes_changes_no_other(name):
         reports_agree(reports[one.trial], alone(name, one))
 
 
+@each_task
+def test_a_paused_trial_goes_on_as_if_it_had_not_been(name):
+    config = {**SMALL[name], "lr": 0.01}
+    watched = spec(config, 0, budget=BUDGET, rungs=(6, 13))
+    drive = drive_of(name, config, 2, tick=3)
+    drive.admit(spec(config, 1, budget=BUDGET))
+    drive.admit(watched)
+    said = [*drive.tick(), *drive.tick()]
+    held = drive.pause(0)
+    assert (0 in drive, drive.used(), len(drive.lanes)) == (False, 1, 1)
+    # Others have its lane meanwhile, and leave it.
+    drive.admit(spec({**config, "lr": 0.02}, 2, budget=BUDGET))
+    drive.tick()
+    drive.stop(2)
+    drive.resume(held)
+    reports, ends = finish(drive)
+    assert set(ends) == {0, 1}
+    reports_agree([*(one for one in said if isinstance(one, Report)), *reports[0]], alone(name, watched))
+
+
 @each_pair
 def test_copy_then_run_is_run_on_the_source(name, optimizer):
     config = {**SMALL[name], "optimizer": optimizer, "lr": 0.01}

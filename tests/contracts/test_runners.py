@@ -15,7 +15,7 @@ import pytest
 from hpo.errors import RunnerError, UsageError
 from hpo.events import Noticed, TrialFinished, TrialReported
 from hpo.runners import processes
-from hpo.runners.base import RUNNERS, Cluster, Target, build
+from hpo.runners.base import PAUSING, RUNNERS, Cluster, Pausing, Target, build
 from hpo.runners.inline import InlineRunner
 from schedules import span_of
 from tests.trials_sample import CPU, Line, reports_agree, spec
@@ -193,6 +193,50 @@ def test_exploring_a_trial_that_cannot_be_says_why(shared, variant):
         shared.explore(spec({**GOOD, "schedule": "range_test(sweep_steps=20)", "fail": True}, budget=80))
     with pytest.raises(UsageError, match="diverged at once"):
         shared.explore(spec({**GOOD, "schedule": "range_test(sweep_steps=20)", "lr": 1e30}, budget=80))
+
+
+def test_the_table_says_which_runners_pause(shared, variant):
+    assert isinstance(shared, Pausing) == (VARIANTS[variant][0] in PAUSING)
+
+
+def test_a_trial_paused_and_resumed_gives_the_reports_of_the_trial_alone(shared, variant):
+    if VARIANTS[variant][0] not in PAUSING:
+        return
+    watched, other = spec(GOOD, 30, budget=20, rungs=(4, 9, 15)), spec({**GOOD, "lr": 0.02}, 31, budget=20)
+    events, room = [], shared.free()
+    shared.start([watched])
+    for until in (4, 9):
+        while not any(isinstance(one, TrialReported) and one.report.spent == until for one in events):
+            events += shared.poll(0.1)
+        shared.pause([30])
+        assert shared.free() == room
+        # Another has its lane meanwhile.
+        if until == 4:
+            _, ends = run(shared, [other])
+            assert outcomes(ends) == {31: "completed"}
+        shared.start([watched])
+        assert shared.free() == room - 1
+    events += hear(shared, [30])
+    reports, ends = told(events)
+    assert outcomes(ends) == {30: "completed"}
+    reports_agree(reports[30], list(train(Line(), watched, device=CPU)))
+
+
+def test_a_paused_trial_that_is_stopped_is_forgotten_without_a_word(shared, variant):
+    if VARIANTS[variant][0] not in PAUSING:
+        return
+    one = spec(GOOD, 32, budget=20, rungs=(4,))
+    shared.start([one])
+    events = []
+    while not any(isinstance(event, TrialReported) for event in events):
+        events += shared.poll(0.1)
+    shared.pause([32])
+    shared.stop([32])
+    assert not [event for event in shared.poll(0.0) if not isinstance(event, Noticed)]
+    # It is not known any more: started again, it begins anew.
+    reports, ends = run(shared, [one])
+    assert [report.spent for report in reports[32]] == [4, 20]
+    assert outcomes(ends) == {32: "completed"}
 
 
 def test_a_trial_that_raises_fails_with_its_traceback_and_others_go_on(shared):

@@ -10,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpo import codec
+from hpo.bounds import Bound
+from hpo.errors import UsageError
 from hpo.events import Event, TrialStarted
 from hpo.objective import Objective
 from hpo.samplers.base import SAMPLERS, Sampler, build
@@ -32,8 +34,15 @@ Case = tuple[Space, int, list[tuple[str, float]]]
 cases = st.tuples(st.one_of(st.just(EXAMPLE), spaces(small=True)), seeds, actions)
 
 
-def fresh(name: str, space: Space, seed: int, events: Sequence[Event] = ()) -> Sampler:
-    sampler = build(name, space, Objective(), seed, OPTIONS.get(name))
+SEVERAL = Objective(
+    others=(Objective("size", "max"), Objective("seconds")), bounds=(Bound("seconds", high=2.0),)
+)
+
+
+def fresh(
+    name: str, space: Space, seed: int, events: Sequence[Event] = (), objective: Objective | None = None
+) -> Sampler:
+    sampler = build(name, space, objective or Objective(), seed, OPTIONS.get(name))
     for event in events:
         sampler.tell(event)
     return sampler
@@ -43,16 +52,18 @@ def asked(sampler: Sampler, n: int) -> list[Config]:
     return [suggestion.config for suggestion in sampler.ask(n)]
 
 
-def played(name: str, case: Case) -> tuple[Sampler, list[Event]]:
+def played(name: str, case: Case, objective: Objective | None = None) -> tuple[Sampler, list[Event]]:
     """A sampler that was asked all the time, and what it was told."""
     space, seed, script = case
-    sampler = fresh(name, space, seed)
-    return sampler, Play(space, lambda n: asked(sampler, n), sampler.tell).run(script)
+    sampler = fresh(name, space, seed, objective=objective)
+    others = tuple(part.metric for part in objective.others) if objective else ()
+    return sampler, Play(space, lambda n: asked(sampler, n), sampler.tell, others=others).run(script)
 
 
 # Every outcome, and enough trials for the models to be used.
 SCRIPT = [("batch", 0.3), ("complete", 0.2), ("report", 0.9), ("complete", 0.6), ("start", 0.4)]
 SCRIPT += [("enqueue", 0.5), ("report", 0.7), ("stop", 0.7), ("diverge", 0.1), ("fail", 0.3)]
+SCRIPT += [("batch", 0.1), ("report", 0.2), ("pause", 0.2), ("report", 0.4), ("pause", 0.4), ("resume", 0.9)]
 LONG = [*SCRIPT, *SCRIPT, *SCRIPT]
 # A suggestion of the Gaussian process takes a fifth of a second.
 SHORT = [("batch", 0.3), ("report", 0.9), ("stop", 0.9), ("complete", 0.6), ("start", 0.5), ("diverge", 0.5)]
@@ -88,6 +99,29 @@ def test_asking_twice_is_asking_once_and_fewer_are_the_first_of_more(name: str) 
         assert asked(sampler, 0) == []
 
     over_cases(name, law)
+
+
+@pytest.mark.parametrize("name", [name for name, entry in SAMPLERS.items() if entry.several])
+@pytest.mark.parametrize("space", [SMALL, EXAMPLE], ids=["small", "example"])
+def test_the_laws_hold_for_several_metrics_and_constraints(name: str, space: Space) -> None:
+    if name == "gp" and space is EXAMPLE:
+        pytest.skip("seconds a suggestion")
+    case = space, 11, SHORT if name == "gp" else LONG
+    sampler, events = played(name, case, SEVERAL)
+    many = asked(sampler, 4)
+    assert asked(sampler, 4) == many
+    read = [codec.decode(codec.encode(event)) for event in events]
+    again = fresh(name, *case[:2], read, SEVERAL)
+    assert asked(again, 2) == many[:2]
+    assert asked(again, 4) == many
+    for config in many:
+        space.validate(config)
+
+
+@pytest.mark.parametrize("name", [name for name, entry in SAMPLERS.items() if not entry.several])
+def test_a_sampler_of_one_metric_refuses_several_and_says_which_take_them(name: str) -> None:
+    with pytest.raises(UsageError, match=r"by one metric, not by val_loss, size, seconds; .* curve, "):
+        fresh(name, SMALL, 0, objective=SEVERAL)
 
 
 @pytest.mark.parametrize("name", SAMPLERS)

@@ -9,10 +9,17 @@ import pytest
 from dashboards.load import fold
 from dashboards.report import render, write
 from hpo.errors import JournalError
-from hpo.events import Noticed, StudyFinished, TrialFinished, TrialReported, TrialStarted
+from hpo.events import (
+    Noticed,
+    StudyFinished,
+    StudyStarted,
+    TrialFinished,
+    TrialReported,
+    TrialStarted,
+)
 from tests import events_sample as sample
 from tests import traced_sample as traced
-from trials.spec import Report
+from trials.spec import Report, TrialSpec
 
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)> $x$ %{y} \u2028 [b]"
 
@@ -44,6 +51,24 @@ class Page(html.parser.HTMLParser):
 
 def study_of(events, tmp_path):
     return fold(list(events), tmp_path)
+
+
+def test_the_report_says_how_many_stops_were_false(tmp_path):
+    """Eight trials that rank alike at every rung, then two that run on although they would be stopped."""
+    table = {"metric": "val_loss", "search": {"pruner": "trust"}, "pruner": {"audits": 1.0}}
+    events = [StudyStarted("audited", table, 0, {}, "", 0.0)]
+    values = [*((1.0 + 0.1 * trial, 0.5 + 0.05 * trial) for trial in range(8)), (1.65, 0.8), (1.65, 0.2)]
+    for trial, (early, final) in enumerate(values):
+        events.append(TrialStarted(TrialSpec(trial, {}, 0, 32, (8, 32), 32, 0), 0.0))
+        for spent, value in ((8, early), (32, final)):
+            events.append(TrialReported(Report(trial, spent, spent, 0.0, {"val_loss": value}), 0.0))
+        events.append(TrialFinished(trial, "completed", 0.0))
+    study = study_of(events, tmp_path)
+    assert [audit.trial for audit in study.audits] == [5, 6, 7, 8, 9]
+    text = " ".join(Page(render(study)).text.split())
+    assert "20% of stops were false" in text
+    assert "1 of 5 audited trials beat the best of when it would have been stopped; 95 %: 4% to 62%" in text
+    assert "stops were false" not in Page(render(study_of(sample.events(12), tmp_path))).text
 
 
 def test_the_report_is_one_file_that_loads_nothing(tmp_path):

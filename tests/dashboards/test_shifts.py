@@ -24,7 +24,7 @@ def judgements(study):
 
 def test_a_row_is_a_trial_and_a_column_a_score_shaded_from_its_worst_to_its_best(study, judgements):
     heat, numbers = shifts(judgements, told_metric(study.history)).data
-    assert heat.x == ("plain", "blur", "edges", "mean", "worst", "weighed", "→ printed")
+    assert heat.x == ("plain", "blur", "edges", "mean", "worst", "standardised", "→ printed")
     assert heat.y[0] == "trial 5"
     assert "trial 1 *" in heat.y
     for column in range(len(heat.x)):

@@ -35,12 +35,12 @@ FLAGS = {
     "search": {
         *CLUSTER,
         *("--trials", "--steps", "--seconds", "--sampler", "--pruner", "--lanes", "--workers", "--seed"),
-        *("--device", "--dir", "--name", "--tracking", "--dry-run", "--json", "--set", "--debug"),
+        *("--device", "--dir", "--name", "--tracking", "--dry-run", "--json", "--set", "--debug", "--force"),
     },
     "resume": {
         *CLUSTER,
         *("--trials", "--seconds", "--lanes", "--workers", "--device", "--dir", "--tracking"),
-        *("--json", "--set", "--debug"),
+        *("--json", "--set", "--debug", "--force"),
     },
     "train": {
         *("--steps", "--schedule", "--lr", "--set", "--seed", "--lanes", "--device", "--save", "--trace"),
@@ -56,6 +56,7 @@ FLAGS = {
     "list": {"--dir", "--json", "--debug"},
     "show": {"--dir", "--json", "--debug"},
     "best": {"--dir", "--json", "--debug"},
+    "explain": {"--dir", "--json", "--debug"},
     "report": {"--out", "-o", "--dir", "--debug"},
     "export": {"--trial", "--what", "--format", "--out", "-o", "--dir", "--debug"},
     "schedule list": {"--debug"},
@@ -68,6 +69,8 @@ FLAGS = {
         *("--steps", "--peak", "--warmup", "--floor", "--least-cooldown", "--out", "-o", "--json", "--debug"),
     },
     "schedule refine": {"--trial", "--smoothing", "--out", "-o", "--dir", "--json", "--debug"},
+    "submit": {"--address", "--debug", "--detach", "--module", "--name", "--resume", "--set", "--there"},
+    "fetch": {"--address", "--debug", "--dir", "--there", "--tracking"},
     "init": {"--debug"},
     "doctor": {"--debug"},
     "ui": {"--uri", "--port", "--debug"},

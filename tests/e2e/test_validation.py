@@ -9,6 +9,7 @@ import pytest
 from hpo.events import StudyFinished, TrialFinished, TrialReported, TrialScored, TrialStarted
 from hpo.history import History
 from hpo.objective import Objective
+from hpo.records import Examples, target_name
 from hpo.scores import found_scores
 from hpo.store import Journal
 from tests.e2e.test_errors import assert_refused
@@ -102,8 +103,9 @@ REFUSED = {
         "did you mean 'edges'?",
     ),
     "family that is not validated": (
-        METRIC + TRAINED.replace("blur+edges", "color") + section(**KFOLD),
-        "unknown family 'color'",
+        METRIC + TRAINED.replace("blur+edges", "blur+color") + section(**KFOLD),
+        "train_families='blur+color': family 'color' is not among [validation] families",
+        "['blur', 'edges', 'weather']: add it there, or leave it out here",
     ),
     "range of families": (DIGITS + "train_families = {low = 1, high = 2}\n", "a choice of words"),
     "share without families": (DIGITS + "shift_share = 0.5\n", "shift_share: needs train_families"),
@@ -200,6 +202,39 @@ def test_leading_trials_get_their_fold_models_when_the_search_is_over(
 
 
 KINDS = (TrialFinished, TrialScored, StudyFinished)
+
+
+def assert_the_leading_trial_was_chosen_and_shown_its_target(folder: Path) -> None:
+    """Of three trials, all of which train on families, one has fold models, and is read targets for."""
+    events = list(Journal(folder / "journal.jsonl"))
+    found = History(Objective("val_loss", "min", ACCURACY), events)
+    (scored,) = [event for event in events if isinstance(event, TrialScored)]
+    assert not scored.error
+    assert found.ranking == [scored.trial] == [found.finish.best]
+    assert {family for model in scored.folds for family in model.scored} <= {*FAMILIES}
+    assert set(found_scores(folder, [scored.trial])) == {scored.trial}
+    # Whom plain loss or accuracy would have chosen is shown it too.
+    assert {str(scored.trial)} <= found.finish.targets.keys() <= {"0", "1", "2"}
+    for number, told in found.finish.targets.items():
+        values = Examples.load(folder / target_name("there")).trials[int(number)]["accuracy"]
+        assert told["there"]["accuracy"] == pytest.approx(values.mean(), abs=1e-6)
+    page = (folder / "report.html").read_text()
+    assert "What the scores choose" in page
+    assert "target there" in page
+
+
+LEADING = METRIC + TRAINED.replace('"none", ', "") + section(**KFOLD) + REST
+LEADING += '[report]\ncompared = 1\n[report.targets]\nthere = "trials.tasks.printed:turned"\n'
+SEARCH = ("search", "study.toml", "--trials", 3, "--lanes", 2, "--pruner", "never")
+
+
+def test_a_target_is_read_for_the_leading_trial_once_it_is_scored(command, tmp_path: Path) -> None:
+    (tmp_path / "study.toml").write_text(LEADING)
+    said = command(*SEARCH)
+    assert said.code == 0, said.err
+    first = said.out.splitlines()[0]
+    assert "minimises val_loss and maximises shifted_accuracy among the leading third" in first
+    assert_the_leading_trial_was_chosen_and_shown_its_target(tmp_path / "studies" / "study")
 
 
 def test_every_trial_has_its_fold_models_beside_it_where_that_is_asked_for(command, tmp_path: Path) -> None:

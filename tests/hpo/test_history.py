@@ -15,7 +15,7 @@ from hpo.events import (
     TrialStarted,
     TrialStopped,
 )
-from hpo.history import History, State
+from hpo.history import UNDER_WAY, History, State
 from hpo.objective import Objective
 from tests.hpo_strategies import EXAMPLE, Play, actions
 from tests.strategies import law
@@ -84,8 +84,11 @@ def test_what_was_spent_adds_up(script):
     assert history.spent == sum(trial.spent for trial in history.trials.values())
     states = get_args(State)
     assert sum(history.count(state) for state in states) == len(history.trials)
-    assert len(history.running) == history.count("running")
-    assert all((trial.finished is None) == (trial.state == "running") for trial in history.trials.values())
+    for state, kept in (("running", history.running), ("paused", history.paused)):
+        assert kept == [trial for trial in history.trials.values() if trial.state == state]
+    assert history.is_running == bool(history.running)
+    assert history.ended == sum(trial.finished is not None for trial in history.trials.values())
+    assert all((trial.finished is None) == (trial.state in UNDER_WAY) for trial in history.trials.values())
 
 
 def test_while_none_is_complete_the_best_of_the_others_stands_in():

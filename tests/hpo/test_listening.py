@@ -48,7 +48,8 @@ def test_lanes_are_kept_for_probes_where_trials_listen():
         ({"space": {**STUDY["space"], "schedule": "rase"}}, "did you mean"),
         ({"space": {**STUDY["space"], "schedule": "race(k=1)"}}, "k=1"),
         ({"space": {**STUDY["space"], "schedule": "race(low=2.0, high=1.0)"}}, "low=2 must be below high=1"),
-        ({"trial": {"steps": 20}}, "auto"),
+        ({"trial": {"steps": 20}}, r"'auto': horizon=20 .* with the probes 60 \(\[trial\] steps = 20\)"),
+        ({"trial": {"steps": 40}}, r"'auto': budget=40 .* at least 60 \(\[trial\] steps = 40\)"),
     ],
 )
 def test_what_cannot_be_is_said_before_anything_is_written(changes, words):

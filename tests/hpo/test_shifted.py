@@ -18,14 +18,12 @@ from hpo.shifted import (
     ranked,
     setting,
     standardised,
-    weighted,
-    weights,
 )
 from tests.strategies import law
 from trials.spec import Report, TrialSpec
 from trials.validation import FoldModel
 
-# Easy and hard families; the third trial is not competent and does not count for the weights.
+# Easy and hard families; the third trial is not competent and is not standardised by.
 THREE = [
     Setting(0, {"blur": 0.9, "edges": 0.5}, plain=0.97, loss=0.2),
     Setting(1, {"blur": 0.7, "edges": 0.6}, plain=0.95, loss=0.1),
@@ -39,26 +37,24 @@ def test_the_competent_are_near_the_best_plain_score():
     assert competent(unknown) == unknown
 
 
-def test_a_familys_weight_is_how_far_the_competent_are_from_right_on_it():
-    # blur: 1 - (0.9 + 0.7) / 2 = 0.2; edges: 1 - (0.5 + 0.6) / 2 = 0.45; of 0.65 in all.
-    assert weights(THREE) == pytest.approx({"blur": 0.2 / 0.65, "edges": 0.45 / 0.65})
-    assert weights([Setting(0, {"blur": 1.0, "edges": 1.0}, 1.0)]) == {"blur": 0.5, "edges": 0.5}
-
-
-def test_the_difficulty_weighted_mean_ranks():
-    # (0.2 * 0.9 + 0.45 * 0.5) / 0.65, (0.2 * 0.7 + 0.45 * 0.6) / 0.65, (0.2 * 0.2 + 0.45 * 0.9) / 0.65
-    assert weighted(THREE) == pytest.approx({0: 0.405 / 0.65, 1: 0.41 / 0.65, 2: 0.445 / 0.65})
+def test_the_mean_of_families_standardised_over_the_competent_ranks():
+    # blur of the competent: 0.8 +- 0.1; edges: 0.55 +- 0.05.
+    assert standardised(THREE) == pytest.approx({0: (1 - 1) / 2, 1: (-1 + 1) / 2, 2: (-6 + 7) / 2})
+    # The first two are equal, and the second has the lower loss.
     assert [one.trial for one in ranked(THREE)] == [2, 1, 0]
     # By the plain mean it would have been the first one, 0.7 against 0.65 and 0.55.
 
 
-def test_the_mean_of_standardised_families():
-    two = [Setting(0, {"a": 1.0, "b": -3.0}, 0.0), Setting(1, {"a": 3.0, "b": -1.0}, 0.0)]
-    assert standardised(two) == {0: -1.0, 1: 1.0}
-    # No share of examples: negated losses are ranked by it.
-    assert [one.trial for one in ranked(two)] == [1, 0]
+def test_a_family_on_which_all_are_alike_decides_nothing():
     flat = [Setting(0, {"a": 1.0, "b": 7.0}, 0.0), Setting(1, {"a": 3.0, "b": 7.0}, 0.0)]
     assert standardised(flat) == {0: -0.5, 1: 0.5}
+    alone = [Setting(0, {"a": 0.5, "b": 0.5}, 0.99), Setting(1, {"a": 0.6, "b": 0.5}, 0.5)]
+    assert standardised(alone) == pytest.approx({0: 0.0, 1: 0.05})
+
+
+def test_a_score_that_is_no_share_is_ranked_alike():
+    losses = [Setting(0, {"a": -1.0, "b": -3.0}, 0.0), Setting(1, {"a": -0.5, "b": -2.0}, 0.0)]
+    assert [one.trial for one in ranked(losses)] == [1, 0]
 
 
 def test_equals_are_decided_by_plain_loss_then_by_number():
@@ -154,9 +150,10 @@ def test_where_the_scores_are_late_the_best_is_by_loss_until_they_are_known():
     history.tell(whole(history.trials[1], scored))
     assert history.trials[1].metrics["shifted_accuracy"] == pytest.approx((0.4 + 0.6) / 2)
     assert history.unscored == []
-    # Those that train on nothing have their scores already; number 2 has none and is not chosen. Blur is
-    # the harder family, so 0.5 on both is better than 0.4 and 0.6.
-    assert history.ranking == [3, 0, 1]
+    # Those that train on nothing have their scores already; number 2 has none and is not chosen.
+    # The means of 0 and 1 are equal. Edges differ less, so what is gained there is worth more:
+    # blur is 0.567 +- 0.170, edges 0.633 +- 0.125, and so 0 is at -0.73, 1 at -0.62.
+    assert history.ranking == [3, 1, 0]
     assert history.best is history.trials[3]
     assert history.fold_steps == 20
     assert history.spent == 80

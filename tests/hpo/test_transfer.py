@@ -6,7 +6,16 @@ import pytest
 
 from hpo.history import History
 from hpo.objective import Objective
-from hpo.transfer import PLAIN, WEIGHED, Reliability, choices, foretold, judged, reliabilities, told_metric
+from hpo.transfer import (
+    PLAIN,
+    STANDARDISED,
+    Reliability,
+    choices,
+    foretold,
+    judged,
+    reliabilities,
+    told_metric,
+)
 from tests import events_sample
 from tests.shifted_sample import IMAGES, chances, events
 
@@ -33,15 +42,22 @@ def test_every_number_of_a_trial_is_found(history):
         assert one.families == pytest.approx({"blur": blur, "edges": edges}, abs=margin)
         assert one.mean == pytest.approx(sum(one.families.values()) / 2)
         assert one.worst == min(one.families, key=one.families.__getitem__)
-        assert min(one.families.values()) <= one.weighted <= max(one.families.values())
         assert one.targets["printed"] == pytest.approx(there, abs=margin)
         assert one.narrow == (("blur",) if trial == 1 else ())
+
+
+def test_trials_are_standardised_over_all_that_the_winner_was_chosen_among(history):
+    every = {one.trial: one.standardised for one in judged(history, 8)}
+    assert sum(every.values()) == pytest.approx(0.0, abs=1e-9)  # all are competent
+    some = {one.trial: one.standardised for one in judged(history, 2)}
+    assert len(some) < len(every)
+    assert some == {trial: every[trial] for trial in some}
 
 
 def test_plain_and_shifted_scores_choose_different_trials(history):
     chosen = {one.score: one.trial for one in choices(judged(history, 8), told_metric(history))}
     assert chosen[PLAIN] == 0
-    assert chosen[WEIGHED] == 5
+    assert chosen[STANDARDISED] == 5
 
 
 def test_a_loss_is_better_the_lower(history):

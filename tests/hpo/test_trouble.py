@@ -60,6 +60,28 @@ def test_every_trial_says_and_ends_as_if_no_node_had_failed(seed: int, hear_ever
     assert runner.free() <= 10
 
 
+@pytest.mark.parametrize("hear_every", [0.0, 100.0])
+@pytest.mark.parametrize("seed", range(4))
+def test_trials_that_pause_among_failures_give_their_lanes_to_others(seed: int, hear_every: float) -> None:
+    trouble = Trouble(seed, lanes_per_node=2, seconds_between_failures=90.0, seconds_down=400.0)
+    runner = ReplayedRunner(Target("minutes"), 4, minutes, 0.0, trouble, hear_every)
+    waiting, paused = specs(12), set[int]()
+    said, ended = Counter[tuple[int, int]](), Counter[int]()
+    while waiting or runner.busy()[0]:
+        runner.start([waiting.pop(0) for _ in range(min(runner.free(), len(waiting)))])
+        events = runner.poll(0.0)
+        reports = [event.report for event in events if isinstance(event, TrialReported)]
+        said.update((report.trial, report.spent) for report in reports)
+        ended.update(event.trial for event in events if isinstance(event, TrialFinished))
+        now = {report.trial for report in reports} - paused - ended.keys()
+        runner.pause(now)
+        paused |= now
+        waiting += [one for one in specs(12) if one.trial in now]
+    assert paused == set(range(12))
+    assert ended == dict.fromkeys(range(12), 1)
+    assert said == dict.fromkeys([(trial, spent) for trial in range(12) for spent in (1, 3, 9)], 1)
+
+
 def test_a_cluster_whose_last_node_fails_goes_on_when_it_is_there_again() -> None:
     trouble = Trouble(1, lanes_per_node=4, seconds_between_failures=400.0, seconds_down=5000.0)
     runner = ReplayedRunner(Target("minutes"), 4, minutes, 0.0, trouble)

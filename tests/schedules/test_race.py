@@ -1,5 +1,7 @@
 """Candidates side by side from step 0, and the winner going on from where it is."""
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -120,7 +122,10 @@ def test_lean_warms_up_low_and_probes_once():
     tuner.tell(answer(keep, [1.0]))
     probe = tuner.ask()
     assert [segment.steps for segment in probe.segments] == [50] * 4
-    assert [float(segment.lr(0)) for segment in probe.segments] == [1 / 16, 3 / 16, 9 / 16, 27 / 16]
+    # A quarter of a probe rises from the rate before: a jump of 27 times undoes what was learnt.
+    rising, risen = (np.array([segment.lr(step) for segment in probe.segments]) for step in (5, 11))
+    assert risen.tolist() == [1 / 16, 3 / 16, 9 / 16, 27 / 16]
+    assert rising == pytest.approx(1 / 16 + (risen - 1 / 16) / 2)
     tuner.tell(answer(probe, [4, 3, 1, 2]))
     keep = tuner.ask()
     assert (keep.adopt, keep.segment.steps) == (2, length - 100)
@@ -193,7 +198,7 @@ def test_lean_lowers_rates_that_all_diverge_below_its_start():
     tuner = lean(1150, 1400, guarded=False)
     tuner.tell(answer(tuner.ask(), [1.0]))
     tuner.tell(answer(tuner.ask(), [np.nan] * 4))
-    assert [float(segment.lr(0)) * 128 for segment in tuner.ask().segments] == [1, 3, 9, 27]
+    assert [float(segment.lr(25)) * 128 for segment in tuner.ask().segments] == [1, 3, 9, 27]
     tuner.tell(answer(tuner.ask(), [2.0, 1.0, np.nan, np.nan]))
     assert (tuner.ask().adopt, float(tuner.ask().segment.lr(0))) == (5, 3 / 128)
     assert tuner.ask().segment.steps == 906
@@ -242,7 +247,7 @@ def test_noise_that_examples_share_does_not_hide_a_difference():
 def test_no_budget_is_exceeded_and_the_decay_ends_with_the_run(horizon, more, k, name):
     budget = int(horizon * more) + 41
     if budget < 70:
-        with pytest.raises(ValueError, match="leave no steps for two candidates"):
+        with pytest.raises(ValueError, match="too small for two candidates"):
             MAKERS[name](horizon, 50, k=k)
         return
     tuner = MAKERS[name](horizon, budget, k=k)
@@ -288,8 +293,8 @@ def test_what_is_counted_is_what_was_run(horizon, more, options, is_guarded, lr)
         (lambda: race(1000, 1500, low=2.0, high=1.0), "low=2 must be below high=1"),
         (lambda: race(1000, 1500, low=1.0, high=1.0), "low=1 must be below high=1"),
         (lambda: race(30, 1500), "horizon=30 is too short to race: at least 40 steps"),
-        (lambda: race(100, 50), "budget=50 and probe_share=1 leave no steps for two candidates"),
-        (lambda: race(1000, 1500, probe_share=0.01), "probe_share=0.01 leave no steps"),
+        (lambda: race(100, 50), "budget=50 is too small for two candidates and a run of 40"),
+        (lambda: race(1000, 1500, probe_share=0.01), "probe_share=0.01 of budget=1500 leaves no steps"),
         (lambda: race(1000, 1500, k=1), "k=1 must be a whole number at least 2"),
         (lambda: race(1000, 1500, finalists=0), "finalists=0 must be a whole number at least 1"),
         (lambda: race(1000, 1500, ratio=1.0), "ratio=1.0 must be a number above 1"),
@@ -307,3 +312,24 @@ def test_what_is_counted_is_what_was_run(horizon, more, options, is_guarded, lr)
 def test_a_wrong_argument_is_named_with_what_would_be_right(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("make", [race, lean])
+@pytest.mark.parametrize("arguments", [{}, {"probe_share": 0.05}, {"warmup_fraction": 0.25}])
+@pytest.mark.parametrize(("horizon", "budget"), [(40, 40), (400, 59), (40, 61), (1000, 100), (1000, 1500)])
+def test_what_is_said_to_be_enough_is_enough(make, arguments, horizon, budget):
+    said = 0
+    while True:
+        try:
+            make(horizon, budget, **arguments)
+            break
+        except ValueError as error:
+            wanted = float(re.search(r"at least ([\d.]+)$", str(error))[1])
+            if str(error).startswith("budget="):
+                with pytest.raises(ValueError, match="at least"):
+                    make(horizon, int(wanted) - 1, **arguments)
+                budget = int(wanted)
+            else:
+                arguments = {**arguments, "probe_share": wanted}
+            said += 1
+    assert said <= 2  # one line on the budget, one on the share of it

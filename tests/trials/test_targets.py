@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from hpo.runners.faults import one_line
 from trials.data.targets import Target, digest, load
 from trials.task import Splits
 from trials.tasks.digits_shift import DigitsShift
@@ -86,6 +87,48 @@ def test_what_is_missing_is_refused(tmp_path, reference, words):
     with pytest.raises(ValueError, match="target 'there'") as error:
         loaded(tmp_path, {"there": reference})
     assert words in str(error.value)
+
+
+def whole(path):
+    np.savez(path, x=np.zeros((5, 3), np.float32), y=np.zeros(5, np.int64))
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda path: b"hello", "there.npz cannot be read"),
+        (lambda path: b"", "there.npz cannot be read"),
+        (lambda path: whole(path)[:150], "there.npz cannot be read"),
+        (lambda path: whole(path).replace(bytes(20), b"damaged" + bytes(13)), "there.npz, array 'x', cannot"),
+    ],
+    ids=["text", "empty", "cut off", "damaged inside"],
+)
+def test_a_file_that_cannot_be_read_names_the_target(tmp_path, damage, words):
+    path = tmp_path / "there.npz"
+    path.write_bytes(damage(path))
+    with pytest.raises(ValueError, match=f"target 'there': {words}") as error:
+        loaded(tmp_path, {"there": "there.npz"})
+    assert "numpy.savez" in str(error.value)
+
+
+def test_an_array_that_is_no_numbers_is_named(tmp_path):
+    for labels in (np.array(["a", "b"]), np.array([{}, None], object)):
+        with pytest.raises(ValueError, match=r"target 'there': there\.npz, array 'y', cannot be read"):
+            loaded(tmp_path, written(tmp_path, x=np.zeros((2, 3), np.float32), y=labels))
+
+
+def test_numbers_of_other_machines_are_numbers(tmp_path):
+    one = batch(5, 7)
+    found = loaded(tmp_path, written(tmp_path, x=one["x"].numpy().astype(">f4"), y=one["y"].numpy()))
+    assert found["there"].digest == digest(one)
+
+
+def test_what_a_function_raises_names_the_target_and_the_line(tmp_path):
+    (tmp_path / "wrong.py").write_text("\n\ndef there(): raise KeyError('lost')\n")
+    with pytest.raises(ValueError, match=r"target 'there': KeyError: 'lost'") as raised:
+        loaded(tmp_path, {"there": "wrong.py:there"})
+    assert one_line("mine", raised.value).endswith("(wrong.py, line 3)")
 
 
 @pytest.mark.parametrize(("place", "words"), [("val", "validation"), ("train", "training")])

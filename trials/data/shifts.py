@@ -18,7 +18,7 @@ from trials.data.stream import Stream
 from trials.names import hint
 from trials.seeding import stream
 from trials.task import Batch, Mixed, Splits, Task, attribute
-from trials.validation import Validation, families_of
+from trials.validation import TRAIN_FAMILIES, Validation, families_of
 
 
 def with_copies(task: Task, splits: Splits, validation: Validation) -> Splits:
@@ -33,6 +33,7 @@ def with_copies(task: Task, splits: Splits, validation: Validation) -> Splits:
     _refuse_unshiftable(task, splits, kinds)
     known = _known(kinds)
     chosen = _chosen(validation, known)
+    _refuse_unvalidated(validation, chosen, known)
     trained = {name for value in validation.trained for name in families_of(value, chosen)}
     views = tuple(name for name in chosen if name in trained)
     assert isinstance(splits.val, Mapping)
@@ -97,6 +98,17 @@ def _chosen(validation: Validation, known: Sequence[str]) -> tuple[str, ...]:
             f"{', '.join(chosen)}"
         )
     return chosen
+
+
+def _refuse_unvalidated(validation: Validation, chosen: Sequence[str], known: Sequence[str]) -> None:
+    """Families that training names and validation leaves out, which are known but unknown to the study."""
+    for value in validation.trained:
+        for name in families_of(value, known):
+            if name not in chosen and value != "all":
+                raise ValueError(
+                    f"{TRAIN_FAMILIES}={value!r}: family {name!r} is not among [validation] families = "
+                    f"{list(chosen)}: add it there, or leave it out here"
+                )
 
 
 def _copied(batch: Batch, kinds: Mapping[str, Kind], family: str, seed: int, start: int) -> Batch:

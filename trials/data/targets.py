@@ -5,10 +5,12 @@ shapes and types alone, and sealed until selection is over.
 """
 
 import hashlib
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -82,7 +84,7 @@ def load(references: Mapping[str, str], task: Task, splits: Splits, base: Path) 
     }
     found: dict[str, Target] = {}
     for name, make in (makers or attribute(task, "targets")).items():
-        batch = _checked(name, make(), forms(splits.train))
+        batch = _checked(name, _made(name, make), forms(splits.train))
         _refuse_known(name, batch, splits)
         found[name] = Target(name, batch)
     return found
@@ -107,9 +109,37 @@ def _maker(name: str, reference: str, base: Path) -> Callable[[], Any]:
     return lambda: _arrays(path)
 
 
+def _made(name: str, make: Callable[[], Any]) -> Any:
+    """What a target's function returns; what is wrong in it or its file names the target."""
+    try:
+        return make()
+    except Exception as error:  # the user's code: as an error of the target, with its own place
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        text = str(error).strip() or type(error).__name__
+        raise ValueError(f"target {name!r}: {kind}{text}").with_traceback(error.__traceback__) from error
+
+
 def _arrays(path: Path) -> dict[str, Tensor]:
-    with np.load(path) as file:
-        return {part: torch.from_numpy(file[part]) for part in file.files}
+    """The arrays of a file as tensors.
+
+    Raises:
+        ValueError: it is damaged, no such archive, or holds what is no number.
+    """
+    found: dict[str, Tensor] = {}
+    part = ""
+    try:
+        with path.open("rb") as stream, np.load(stream) as file:
+            for part in file.files:
+                array = file[part]
+                found[part] = torch.from_numpy(array.astype(array.dtype.newbyteorder("=")))
+    # Everything that damaged archives were seen to raise.
+    except (OSError, EOFError, ValueError, TypeError, BadZipFile, zlib.error) as error:
+        place = f"{path.name}, array {part!r}," if part else str(path.name)
+        raise ValueError(
+            f"{place} cannot be read ({type(error).__name__}): an archive of arrays of numbers is wanted, "
+            "as numpy.savez writes it"
+        ) from error
+    return found
 
 
 def _checked(name: str, batch: Any, wanted: Mapping[str, Form]) -> Batch:

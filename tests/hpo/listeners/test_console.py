@@ -14,13 +14,14 @@ from hpo.events import Noticed, StudyFinished, TrialFinished, TrialReported, Tri
 from hpo.history import History
 from hpo.limits import Limits
 from hpo.listeners import words
-from hpo.listeners.console import build
+from hpo.listeners.console import build, opening
 from hpo.listeners.progress import Progress
 from hpo.listeners.rates import has_default_schedule, rate_curve
 from hpo.listeners.summary import summary
 from hpo.objective import Objective
 from tests import events_sample as sample
 from tests import traced_sample as traced
+from tests.shifted_sample import events as shifted_events
 from trials.spec import Report
 
 
@@ -124,7 +125,7 @@ def test_the_live_display_shows_best_states_lanes_and_time_left():
     console._console.print(console._panel(events[half - 1].time))
     for text in (
         "digits",
-        "minimise val_loss",
+        "minimises val_loss",
         "of 32 trials",
         "3 of 4 lanes busy",
         "left",
@@ -252,6 +253,21 @@ def test_a_summary_has_everything_to_act_on():
     without = summary(History(Objective(), events[:-1]))
     assert "test" not in without
     assert "to continue" not in without
+
+
+def test_trials_that_trained_on_one_family_alone_are_named_at_the_end(tmp_path):
+    goal = Objective("shifted_accuracy", "max")
+    text = summary(History(goal, shifted_events(tmp_path)))
+    (line,) = [line for line in text.splitlines() if "one family" in line]
+    assert line.startswith("note: trained on one family of shifts alone: trial 1 (blur); what that gains")
+    assert "one family" not in summary(History(goal, shifted_events(tmp_path, narrow=None)))
+
+
+def test_the_first_line_says_what_is_searched_by_and_what_chooses():
+    late = History(Objective("val_loss", "min", Objective("shifted_accuracy", "max")), [sample.start(0.0)])
+    assert opening(late).startswith(
+        "study digits minimises val_loss and maximises shifted_accuracy among the leading third, with tpe"
+    )
 
 
 def test_a_summary_of_a_study_without_result_says_why():

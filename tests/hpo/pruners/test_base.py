@@ -8,7 +8,7 @@ from hpo.pruners.base import PRUNERS, build
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("ash", {}, "unknown pruner 'ash'; did you mean 'asha'? known: asha, median, never, trust"),
+        ("ash", {}, "unknown pruner 'ash'; did you mean 'asha'? known: asha, median, never, pause, trust"),
         ("asha", {"etaa": 3}, "pruner 'asha': unknown option 'etaa'; did you mean 'eta'? known: eta, rungs"),
         ("asha", {"eta": 1}, "pruner 'asha': eta=1 must be an integer of at least 2"),
         ("asha", {"rungs": 0}, "pruner 'asha': rungs=0 must be an integer of at least 1"),

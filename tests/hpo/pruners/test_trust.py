@@ -1,5 +1,7 @@
 """A pruner that stops only where completed trials have shown that a rung tells how trials end."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -8,13 +10,15 @@ from hpo.bench.play import play
 from hpo.events import TrialFinished, TrialReported, TrialStarted
 from hpo.objective import Objective
 from hpo.problems.base import build
-from hpo.pruners.trust import Trust, concordance, wilson_low
-from trials.spec import Report, TrialSpec
+from hpo.pruners.base import Audit
+from hpo.pruners.concordance import concordance, wilson_low
+from hpo.pruners.trust import Trust
+from trials.spec import Report, TrialSpec, Value
 
 RUNGS = (4, 8, 16, 32)
 
 
-def start(pruner: Trust, trial: int, seed: int = 0, **config: float) -> None:
+def start(pruner: Trust, trial: int, seed: int = 0, **config: Value) -> None:
     pruner.tell(TrialStarted(TrialSpec(trial, config, seed, 32, RUNGS, 32, 0), 0.0))
 
 
@@ -107,6 +111,50 @@ def test_a_share_of_what_would_be_stopped_runs_on_as_an_audit() -> None:
         report(pruner, trial, 4, 1.65)
     kept = np.mean([pruner.keep(trial) for trial in range(100, 300)])
     assert 0.2 < kept < 0.4
+
+
+def test_a_schedule_that_has_just_risen_is_waited_for() -> None:
+    pruner = calibrated(honest)
+    # Up to its peak at step 11, and 3 steps to settle.
+    start(pruner, 20, schedule="rewarm(peak_fraction=0.35)")
+    report(pruner, 20, 8, 1.65)
+    assert pruner.keep(20)
+    report(pruner, 20, 16, 1.65)
+    assert not pruner.keep(20)
+    # What a function means by these names may be no schedule.
+    start(pruner, 21, schedule=7)
+    report(pruner, 21, 8, 1.65)
+    assert not pruner.keep(21)
+
+
+def test_a_trial_that_may_enter_the_top_goes_on() -> None:
+    for top, keeps in ((1, False), (4, True)):
+        pruner = calibrated(honest, top=top)
+        start(pruner, 20)
+        report(pruner, 20, 8, 1.25)
+        assert pruner.keep(20) == keeps
+    pruner = calibrated(honest, top=4)
+    start(pruner, 20)
+    report(pruner, 20, 8, 1.65)
+    assert "to enter the best 4, 0.65" in pruner.reason(20)
+
+
+def test_audits_say_what_would_have_been_lost() -> None:
+    pruner = calibrated(honest, audits=1.0)
+    for trial, final in ((20, 0.8), (22, 0.9), (23, 0.9), (21, 0.3)):
+        start(pruner, trial)
+        report(pruner, trial, 4, 1.65)
+        assert pruner.keep(trial)
+        if trial == 23:
+            continue
+        report(pruner, trial, 32, final)
+        pruner.tell(TrialFinished(trial, "diverged" if trial == 22 else "completed", 0.0))
+    assert [audit for audit in pruner.audits() if audit.trial >= 20] == [
+        Audit(20, 4, 0.5, 0.8),
+        Audit(21, 4, 0.5, 0.3),
+        Audit(22, 4, 0.5, math.inf),
+        Audit(23, 4, 0.5, None),
+    ]
 
 
 def test_shares_of_pairs_and_their_interval() -> None:

@@ -68,7 +68,7 @@ def test_a_space_survives_its_table_and_the_journal(space):
         ({}, "neither a range nor a choice: write a value, {low = ..., high = ...} or {choice = [...]}"),
         (
             {"lo": 1, "high": 8},
-            "unknown key 'lo'; did you mean 'low'? known: choice, high, low, scale, type, when",
+            "unknown key 'lo'; did you mean 'low'? known: choice, high, low, prior, scale, type, when",
         ),
         ({"choice": []}, "choice=[] must list at least one value"),
         ({"choice": "adamw"}, "choice='adamw' must be a list"),

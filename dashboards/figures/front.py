@@ -1,0 +1,67 @@
+"""Trials in the plane of two metrics, and those that no other beats."""
+
+import math
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from dashboards import theme
+from dashboards.load import Study
+from hpo.history import Trial
+
+_MOST = 3  # planes side by side
+
+
+def front(study: Study) -> go.Figure | None:
+    """The first metric over each of the others, a plane each; None where there are no two to show."""
+    first, *others = study.objective.parts
+    trials = [
+        trial
+        for trial in study.history.trials.values()
+        if trial.state == "completed" and all(map(math.isfinite, study.history.values(trial)))
+    ]
+    if not others or not trials:
+        return None
+    members = {trial.spec.trial for trial in study.history.front}
+    groups = {
+        "beaten": [t for t in trials if t.spec.trial not in members and not study.history.excess(t)],
+        "beyond the constraints": [t for t in trials if study.history.excess(t)],
+        "front": study.history.front,
+    }
+    shown = others[:_MOST]
+    drawn = theme.figure(380)
+    drawn = go.Figure(make_subplots(rows=1, cols=len(shown), figure=drawn, shared_yaxes=True))
+    for column, other in enumerate(shown, start=1):
+        for name, some in groups.items():
+            if not some:
+                continue
+            is_front = name == "front"
+            drawn.add_scatter(
+                row=1,
+                col=column,
+                x=[_value(trial, other.metric) for trial in some],
+                y=[_value(trial, first.metric) for trial in some],
+                # With two metrics the members lie on a stair; with more the plane is a shadow of it.
+                mode="lines+markers" if is_front and len(others) == 1 else "markers",
+                name=name,
+                legendgroup=name,
+                showlegend=column == 1,
+                text=[f"trial {trial.spec.trial}" for trial in some],
+                line={"shape": "hv", "color": theme.BEST, "width": 2, "dash": "dot"},
+                marker={"color": _COLOURS[name], "size": 7 + 3 * is_front, "opacity": 0.5 + 0.5 * is_front},
+                hovertemplate="%{text}<br>%{x:.4g}, <b>%{y:.4g}</b><extra></extra>",
+            )
+        drawn.update_xaxes(title_text=theme.text(other.metric, 32), row=1, col=column)
+    drawn.update_yaxes(title_text=theme.text(first.metric, 32), row=1, col=1)
+    return drawn
+
+
+_COLOURS = {
+    "beaten": theme.STATE_COLOURS["completed"],
+    "beyond the constraints": theme.STATE_COLOURS["diverged"],
+    "front": theme.BEST,
+}
+
+
+def _value(trial: Trial, metric: str) -> float:
+    return trial.reports[-1].metrics[metric]

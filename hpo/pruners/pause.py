@@ -1,0 +1,207 @@
+"""Pause trials and let those go on whose forecasts promise most; nothing is stopped before the study ends.
+
+A stop on a short run is a bet that a row can take back: a paused trial goes on where it is as soon as its
+forecast (`hpo.forecasts`) says so. New trials run to their first stage: the lowest that is known to rank
+trials as they are forecast to end. A free lane is for the trial that leads the forecasts; else, once first
+stages have had their share of the steps, for the trial with the largest expected improvement a step; else for
+a new one. When no trial can begin any more, a last round takes the leading ones to their ends.
+
+In the spirit of freeze and thaw: Swersky, Snoek and Adams, "Freeze-Thaw Bayesian Optimization", 2014,
+arXiv:1406.3896.
+"""
+
+import math
+from collections.abc import Sequence
+
+from hpo.events import Event, TrialFinished, TrialPaused, TrialReported, TrialResumed, TrialStarted
+from hpo.forecasts import Forecast, Forecasts, level_of, probability_below
+from hpo.objective import Objective
+from hpo.pruners.base import Resumption
+from hpo.pruners.concordance import concordance
+from hpo.pruners.progress import Progress
+from trials.seeding import key
+from trials.spec import TrialSpec
+
+_APART = 2.5  # a stage is at least so many times as far as the one before it
+_PILOT_FRACTION = 0.05  # of the budget, that the first stage of the pilot has at least
+_PAIRS = 4  # that a stage needs before it can be known to rank
+_CONCORDANCE = 0.7  # share of pairs that it has to rank as they are forecast
+_LAST_TRIALS, _LAST_CHANCE = 3, 0.05  # of the last round: trials, and their chance to become the best
+_LEADS, _PROMISES, _LAST = "it leads the forecasts", "it promises most for its steps", "the last round"
+
+
+class Pause:
+    """Asks for a pause at each stage of a trial; `keep` is always true.
+
+    The first `pilot` trials begin before any goes on. `first_share` of all steps is for first stages.
+    """
+
+    def __init__(
+        self, objective: Objective, pilot: int = 12, first_share: float = 0.35, audits: float = 0.05
+    ) -> None:
+        self._objective = objective
+        self._pilot, self._first_share, self._audits = pilot, first_share, audits
+        self._forecasts = Forecasts(objective)
+        self._specs: dict[int, TrialSpec] = {}
+        self._until: dict[int, int] = {}  # trial -> where it is looked at, or was last
+        self._first: dict[int, int] = {}  # trial -> end of its first stage
+        self._spent: dict[int, int] = {}
+        self._progress = Progress()
+        self._has_moved: dict[int, bool] = {}  # at the last report: one that only probes is what it was
+        self._state: dict[int, str] = {}  # "running", "paused", "ended"
+        self._last: set[int] = set()  # trials of the last round
+
+    def tell(self, event: Event) -> None:
+        """Take in one event."""
+        match event:
+            case TrialStarted(spec):
+                self._specs[spec.trial], self._spent[spec.trial] = spec, 0
+                self._state[spec.trial] = "running"
+                self._first[spec.trial] = self._until[spec.trial] = self._first_stage(spec)
+            case TrialReported(report):
+                self._spent[report.trial] = report.spent
+                self._has_moved[report.trial] = self._progress.has_moved(report)
+            case TrialPaused(trial):
+                self._state[trial] = "paused"
+            case TrialResumed(trial, until, reason):
+                self._state[trial], self._until[trial] = "running", until
+                if reason == _LAST:
+                    self._last.add(trial)
+            case TrialFinished(trial):
+                self._state[trial] = "ended"
+            case _:
+                pass
+        self._forecasts.tell(event)
+
+    def _first_stage(self, spec: TrialSpec) -> int:
+        """How far a new trial goes before it is looked at."""
+        places = stages(spec.rungs)
+        usual = next(place for place in places if place >= _PILOT_FRACTION * spec.budget)
+        if key(spec.seed, "audit") % 10_000 < 10_000 * self._audits:
+            return usual  # so that trust can be lost
+        for place in places[:-1]:
+            values, finals, _ = self._forecasts.beyond(level_of(place))
+            if len(values) < _PAIRS:
+                if place >= usual:
+                    return place
+            elif concordance(values, finals) >= _CONCORDANCE:
+                return place
+        return places[-2] if len(places) > 1 else spec.budget
+
+    # -- verdicts -----------------------------------------------------------------------------------------
+
+    def keep(self, trial: int) -> bool:
+        """True."""
+        return True
+
+    def reason(self, trial: int) -> str:
+        """Nothing to say."""
+        return ""
+
+    def pause(self, trial: int) -> str:
+        """Why the running trial should make room; "" if it should not."""
+        if self._state.get(trial) != "running" or not 0 < self._spent[trial] < self._specs[trial].budget:
+            return ""
+        if self._spent[trial] < self._until[trial] or not self._has_moved[trial]:
+            return ""
+        return f"pause: {self._spent[trial]} steps, as far as it was to go before it is compared"
+
+    def until(self, trial: int) -> int:
+        """Spent steps up to which the running trial is sure to go on."""
+        return self._until[trial]
+
+    def resume(self, n: int, left: int | None, may_begin: bool) -> list[Resumption]:
+        """Paused trials for up to n free lanes, the most wanted first."""
+        found: list[Resumption] = []
+        waiting = {
+            trial: forecast
+            for trial, state in self._state.items()
+            if state == "paused" and (forecast := self._forecasts.of(trial)) is not None
+        }
+        if may_begin and len(self._specs) < self._pilot:
+            return found
+        while waiting and len(found) < n:
+            trial, reason = self._next(waiting, found, may_begin, left is None)
+            if trial is None:
+                break
+            del waiting[trial]
+            spec = self._specs[trial]
+            until = next(place for place in stages(spec.rungs) if place > self._spent[trial])
+            if left is not None:
+                # What could not come to its end would be of no use.
+                if spec.budget - self._spent[trial] > left:
+                    continue
+                left -= until - self._spent[trial]
+            found.append(Resumption(trial, until, reason))
+        return found
+
+    def _next(
+        self, waiting: dict[int, Forecast], found: Sequence[Resumption], may_begin: bool, is_unlimited: bool
+    ) -> tuple[int | None, str]:
+        """The most wanted of those that wait, and why; None where a new trial is wanted more, or nothing.
+
+        Where no steps limit the last round, a number of trials does.
+        """
+        everyone = {
+            trial: forecast for trial in self._specs if (forecast := self._forecasts.of(trial)) is not None
+        }
+        leader = min(everyone, key=lambda trial: (everyone[trial].mean, trial))
+        if leader in waiting and may_begin:
+            return leader, _LEADS
+        best = everyone[leader].mean
+        if may_begin:
+            if self._share_of_first(found) <= self._first_share:
+                return None, ""
+            worths = {trial: self._worth(trial, forecast, best) for trial, forecast in waiting.items()}
+            return max(worths, key=lambda trial: (worths[trial], -trial)), _PROMISES
+        best = self._forecasts.best()
+        some = [
+            trial for trial, forecast in waiting.items() if probability_below(forecast, best) >= _LAST_CHANCE
+        ]
+        under_way = self._last | {one.trial for one in found}
+        if is_unlimited and len(under_way) >= _LAST_TRIALS:
+            some = [trial for trial in some if trial in under_way]
+        chosen = min(some, key=lambda trial: (waiting[trial].mean, trial), default=None)
+        return chosen, _LAST
+
+    def _share_of_first(self, found: Sequence[Resumption]) -> float:
+        """Of all steps, spent or promised, those of first stages."""
+        reached = {
+            trial: max(spent, self._until[trial]) if self._state[trial] == "running" else spent
+            for trial, spent in self._spent.items()
+        }
+        reached.update((one.trial, one.until) for one in found)
+        first = sum(min(steps, self._first[trial]) for trial, steps in reached.items())
+        return first / max(1, sum(reached.values()))
+
+    def _worth(self, trial: int, forecast: Forecast, best: float) -> float:
+        """Expected improvement below the best forecast for each step to the next stage."""
+        spec, spent = self._specs[trial], self._spent[trial]
+        until = next(place for place in stages(spec.rungs) if place > spent)
+        return expected_improvement(forecast, best) / (until - spent)
+
+
+def stages(rungs: Sequence[int]) -> list[int]:
+    """The rungs at which a trial is looked at: the first, those far enough apart, and the last.
+
+    >>> stages((1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 50))
+    [1, 3, 8, 24, 50]
+    """
+    found = [rungs[0]]
+    for rung in rungs[1:-1]:
+        if rung >= _APART * found[-1] and rungs[-1] >= 1.5 * rung:
+            found.append(rung)
+    return [*found, rungs[-1]] if rungs[-1] > found[-1] else found
+
+
+def expected_improvement(forecast: Forecast, best: float) -> float:
+    """How far below `best` the trial is expected to end, counting 0 where it ends above.
+
+    >>> round(expected_improvement(Forecast(1.0, 1.0), 1.0), 3)
+    0.399
+    """
+    if forecast.spread <= 0:
+        return max(0.0, best - forecast.mean)
+    z = (best - forecast.mean) / forecast.spread
+    density = math.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
+    return forecast.spread * (z * 0.5 * math.erfc(-z / math.sqrt(2)) + density)
