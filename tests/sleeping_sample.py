@@ -19,15 +19,6 @@ def waiting(spec: Any) -> Iterator[dict[str, float]]:
         yield {"step": rung, "val_loss": value(spec.config, rung)}
 
 
-_kept: list[bytearray] = []
-
-
-def growing(spec: Any) -> Iterator[dict[str, float]]:
-    """The same, by which its process has a hundred million bytes more."""
-    _kept.append(bytearray(b"x" * 100_000_000))
-    yield from waiting(spec)
-
-
 def endless(spec: Any) -> float:
     """It answers nobody."""
     time.sleep(600)
@@ -40,5 +31,5 @@ def second(spec: Any) -> float:
     return value(spec.config, spec.budget)
 
 
-for _function in (waiting, growing, endless, second):
+for _function in (waiting, endless, second):
     _function.space = SPACE  # type: ignore[attr-defined]

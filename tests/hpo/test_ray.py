@@ -8,13 +8,11 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import pytest
 
 from hpo.errors import RunnerError, UsageError
 from hpo.events import Noticed, TrialFinished, TrialReported
 from hpo.runners.base import Cluster, Heard, Target, build
-from hpo.traces import trace_name
 from tests.sleeping_sample import value
 from tests.trials_sample import CPU, Line, reports_agree, spec
 from trials.spec import Report, TrialSpec
@@ -29,7 +27,6 @@ WORK = {
     "lanes": "trials_sample.py:Line",
     "endless": "sleeping_sample.py:endless",
     "waiting": "sleeping_sample.py:waiting",
-    "growing": "sleeping_sample.py:growing",
 }
 SECONDS = 180.0  # that anything here may take
 
@@ -123,51 +120,6 @@ def test_trials_of_a_worker_that_is_killed_start_again_and_report_as_if_nothing_
     assert runner.busy()[0] == 0
     busy, every = runner.busy_seconds()
     assert 0 < busy <= every
-
-
-def test_trials_of_a_worker_that_is_killed_go_on_from_where_they_were_saved(
-    made: Make, tmp_path: Path
-) -> None:
-    runner = made(save_every=1)
-    specs = [spec(GOOD, trial, budget=400, rungs=(5, 200, 400)) for trial in range(2)]
-    heard: list[Heard] = []
-    runner.start(specs)
-    saved = [tmp_path / "running" / f"trial-0000{trial}.npz" for trial in range(2)]
-    until(runner, lambda: all(path.is_file() for path in saved), heard)
-    for process in processes(runner):
-        os.kill(process, signal.SIGKILL)
-    until(runner, lambda: len(ends(heard)) == 2, heard)
-    assert {event.outcome for event in ends(heard).values()} == {"completed"}
-    texts = [event.text for event in heard if isinstance(event, Noticed) and event.topic == "taken up"]
-    steps = [int(step) for text in texts for step in re.findall(r"\d from step (\d+)", text)]
-    assert len(steps) == 2
-    assert min(steps) > 0
-    for one in specs:
-        reports_agree(reports(heard)[one.trial], list(train(Line(), one, device=CPU)))
-        assert steps_of(tmp_path / trace_name(one.trial)) == 400
-
-
-def steps_of(trace: Path) -> int:
-    with np.load(trace, allow_pickle=False) as arrays:
-        return len(arrays["loss"])
-
-
-def test_a_worker_that_has_grown_too_large_is_replaced_when_its_trials_have_ended(made: Make) -> None:
-    runner = made("growing", lanes=1, workers=1, memory_per_worker=0.4)
-    specs = [lasting(trial) for trial in range(5)]
-    heard: list[Heard] = []
-    there: set[int] = set()
-    runner.start(specs)
-
-    def all_ended() -> bool:
-        there.update(processes(runner))
-        return len(ends(heard)) == 5
-
-    until(runner, all_ended, heard)
-    assert_as_if_nothing_had_been(heard, specs)
-    texts = [event.text for event in heard if isinstance(event, Noticed)]
-    assert all(re.match(r"a worker has grown to 0\.\d GiB, more than 0\.4: another", text) for text in texts)
-    assert len(there) == 1 + len(texts) >= 2
 
 
 COUNTING = """
