@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from typing import Any, cast
 
 from hpo.errors import JournalError
@@ -76,17 +77,38 @@ def _unspell(value: Any) -> Any:
     return value
 
 
+def _outside(value: Any) -> Any:
+    """What JSON's own encoder does not know: dataclasses by their fields, other mappings as tables."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {one.name: getattr(value, one.name) for one in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return dict(cast(Mapping[Any, Any], value))
+    raise TypeError(f"{type(value).__name__} is no part of an event")
+
+
+_ENCODER = json.JSONEncoder(
+    allow_nan=False, separators=(",", ":"), ensure_ascii=False, default=_outside, check_circular=False
+)
+_FIELDS = {kind: tuple(one.name for one in dataclasses.fields(kind)) for kind in _EVENTS.values()}
+
+
 def encode(event: Event) -> str:
     """One line of JSON without a line break."""
     return _line(event, FORMAT)
 
 
 def _line(event: Event, written: int) -> str:
-    table: dict[str, Any] = {"event": type(event).__name__}
-    if isinstance(event, StudyStarted):
+    kind = type(event)
+    table: dict[str, Any] = {"event": kind.__name__}
+    if kind is StudyStarted:
         table["format"] = written
-    table.update(_spell(dataclasses.asdict(event)))
-    return json.dumps(table, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
+    for name in _FIELDS[kind]:
+        table[name] = getattr(event, name)
+    try:
+        return _ENCODER.encode(table)
+    except ValueError:
+        # Some number is not finite.
+        return _ENCODER.encode({**table, **_spell(dataclasses.asdict(event))})
 
 
 def identity(event: StudyStarted) -> str:
@@ -106,7 +128,8 @@ def decode(line: str | bytes) -> Event:
         raise JournalError(f"not JSON: {error}") from error
     if not isinstance(table, dict) or "event" not in table:
         raise JournalError("not an event: a JSON object with the key 'event' is wanted")
-    fields = cast(dict[str, Any], _unspell(table))
+    is_spelled = ("$float" if isinstance(line, str) else b"$float") in line  # type: ignore[operator]
+    fields = cast(dict[str, Any], _unspell(table) if is_spelled else table)
     name = str(fields.pop("event"))
     if name not in _EVENTS:
         raise JournalError(f"unknown event {name!r}; known: {', '.join(sorted(_EVENTS))}")

@@ -52,6 +52,7 @@ def cores() -> int:
 
 
 _STALL_SECONDS = 900.0  # that a tick may take on a cluster
+_SAVE_EVERY = 20  # ticks
 _PROBES = 6  # lanes for the probes of trials that listen, at least
 
 
@@ -154,6 +155,7 @@ class StudyConfig:
         """Where runner `ray` finds its workers."""
         runner = self.table["runner"]
         gpus, stall = runner["gpus_per_worker"], runner["stall_seconds"]
+        memory = runner["memory_per_worker"]
         # A tick of a task takes seconds; how long a function takes nobody knows.
         default = _STALL_SECONDS if self.kind == "task" else None
         return Cluster(
@@ -161,6 +163,7 @@ class StudyConfig:
             float(runner["cpus_per_worker"]),
             None if gpus == "auto" else float(gpus),
             default if stall == "auto" else float(stall),
+            None if memory == "auto" else float(memory),
         )
 
     def lanes(self) -> int | None:
@@ -195,10 +198,18 @@ class StudyConfig:
             sharpness=bool(trial["sharpness"]),
             device=runner["device"],
             kind="lanes" if self.kind == "task" else "inline",
+            save_every=self._save_every(),
             most_lanes=max(most, _PROBES) if self.listens() and at_once else most,
             most_trials=at_once if self.listens() or self.has_folds_beside() else 0,
             validation=asdict(self.validation),
         )
+
+    def _save_every(self) -> int:
+        """Ticks between two rows of a trial under way; on a cluster, where workers come and go, there are."""
+        given = self.table["runner"]["save_every"]
+        if given != "auto":
+            return int(given)
+        return _SAVE_EVERY if self.runner_name() == "ray" else 0
 
     def has_folds_beside(self) -> bool:
         """Whether every trial that trains on families has its fold models beside it."""

@@ -112,7 +112,9 @@ class History:
         self._elapsed_before = 0.0
         self._session_start = math.nan
         self._last_time = math.nan
-        self.improved = math.nan  # when a completed trial last was a new best, or entered the front
+        self.ended_since_best = 0  # trials, since a completed one last was a new best, or entered the front
+        self._running: dict[int, Trial] = {}
+        self._paused: dict[int, Trial] = {}
         self._ranking: list[int] | None = None  # trials, best first; None: not known
         self._fronts: dict[int, int] | None = None  # as `fronts`; None: not known
         for event in events:
@@ -130,7 +132,8 @@ class History:
             case DataLoaded():
                 self.data = event.sets
             case TrialStarted(spec):
-                self.trials[spec.trial] = Trial(spec, event.time, origin=event.origin)
+                trial = Trial(spec, event.time, origin=event.origin)
+                self.trials[spec.trial] = self._running[spec.trial] = trial
             case TrialReported(report):
                 trial = self.trials[report.trial]
                 self.spent += report.spent - trial.spent
@@ -141,13 +144,18 @@ class History:
             case TrialStopped():
                 self.trials[event.trial].stop_reason = event.reason
             case TrialPaused():
-                self.trials[event.trial].state = "paused"
+                trial = self._paused[event.trial] = self._running.pop(event.trial)
+                trial.state = "paused"
             case TrialResumed():
-                self.trials[event.trial].state = "running"
+                trial = self._running[event.trial] = self._paused.pop(event.trial)
+                trial.state = "running"
             case TrialFinished():
                 trial = self.trials[event.trial]
                 trial.state, trial.finished = event.outcome, event.time
                 trial.error, trial.row = event.error, event.row
+                self._running.pop(event.trial, None)
+                self._paused.pop(event.trial, None)
+                self.ended_since_best += 1
                 self._ranking = self._fronts = None
                 self._consider(trial, event.time)
             case StudyFinished():
@@ -165,9 +173,9 @@ class History:
         if not is_whole or self.excess(trial) > 0:
             return
         if self.objective.others and self.fronts.get(number) == 0:
-            self.improved = time
+            self.ended_since_best = 0
         if not self.incumbents or value < self.incumbents[-1].value:
-            self.improved = time
+            self.ended_since_best = 0
             self.incumbents.append(Incumbent(self.spent, self.elapsed(time), number, value))
 
     def value(self, trial: Trial) -> float:
@@ -255,11 +263,13 @@ class History:
         While fold models of leading trials are still to be trained, nothing is ranked: it would be a choice
         among the trials that need none.
         """
+        if not self.objective.is_ranked:
+            return []
         if self._ranking is None:
             goal = self.objective.final
             done = [trial for trial in self.trials.values() if trial.state == "completed"]
             known = [setting(trial.spec.trial, trial.metrics, goal) for trial in done]
-            is_ready = self.objective.is_ranked and not self.unscored
+            is_ready = not self.unscored
             self._ranking = [one.trial for one in ranked(filter(None, known))] if is_ready else []
         return self._ranking
 
@@ -280,17 +290,22 @@ class History:
     @property
     def running(self) -> list[Trial]:
         """Trials that have a lane, in order of their numbers."""
-        return [trial for trial in self.trials.values() if trial.state == "running"]
+        return [self._running[number] for number in sorted(self._running)]
+
+    @property
+    def is_running(self) -> bool:
+        """Whether any trial has a lane."""
+        return bool(self._running)
 
     @property
     def paused(self) -> list[Trial]:
         """Trials that others were preferred to for now, in order of their numbers."""
-        return [trial for trial in self.trials.values() if trial.state == "paused"]
+        return [self._paused[number] for number in sorted(self._paused)]
 
     @property
     def ended(self) -> int:
         """How many trials neither run nor are paused."""
-        return sum(trial.state not in UNDER_WAY for trial in self.trials.values())
+        return len(self.trials) - len(self._running) - len(self._paused)
 
     @property
     def kept(self) -> int:

@@ -1,6 +1,5 @@
 """When a study ends. A limit that is None does not limit."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -46,11 +45,7 @@ class Limits:
     def _is_stale(self, history: History) -> bool:
         if self.no_improvement is None:
             return False
-        ended = [trial for trial in history.trials.values() if trial.finished is not None]
-        best = history.improved
-        if math.isnan(best):
-            return len(ended) >= self.no_improvement
-        return sum((trial.finished or 0.0) > best for trial in ended) >= self.no_improvement
+        return history.ended_since_best >= self.no_improvement
 
     def reached(self, history: History, now: float) -> str:
         """Why the study must end at once, running trials included; "" when it need not."""

@@ -7,7 +7,7 @@ again with the same spec and drops the reports that the journal has already.
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -37,6 +37,7 @@ from hpo.leading import fold_specs, whole, without_score
 from hpo.limits import Limits
 from hpo.objective import Objective
 from hpo.pruners.base import Pauser, Pruner
+from hpo.rows import halfway_name
 from hpo.runners.base import Heard, Pausing, Runner
 from hpo.samplers.base import Sampler
 from hpo.store import Store
@@ -116,6 +117,7 @@ class Search:
     problems: list[str] = field(default_factory=list[str])  # what the user should be told at the end
     _again: deque[TrialSpec] = field(default_factory=deque[TrialSpec])
     _known: dict[int, int] = field(default_factory=dict[int, int])  # restarted trial -> spent the journal has
+    _rows: dict[int, str] = field(default_factory=dict[int, str])  # of trials, that lie in the folder
     _stopping: set[int] = field(default_factory=set[int])
     _noticed: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])  # topics and texts
     _interrupted: bool = False
@@ -125,7 +127,7 @@ class Search:
         """End after the events at hand; callable from a signal handler."""
         self._interrupted = True
 
-    def run(self, recorded: Sequence[Event] = ()) -> History:
+    def run(self, recorded: Iterable[Event] = ()) -> History:
         """Replay what the journal has, then search until a limit is reached.
 
         Raises:
@@ -134,10 +136,11 @@ class Search:
         """
         for event in recorded:
             self._tell(event)
+        is_taken_up = self.history.study is not None
         self._publish([self.begin, *self.notices])
         if self.data and self.data != self.history.data:
             self._publish([DataLoaded(self.data, self.clock())])
-        if recorded:
+        if is_taken_up:
             self._take_up()
         reason = self._loop()
         self._score_leading()
@@ -208,7 +211,7 @@ class Search:
             # Trials that wait to be started again have no limit: they were started once.
             if self._again or not exhausted or self.history.paused:
                 exhausted = self._refill(bool(exhausted)) or exhausted
-            if exhausted and not self.history.running:
+            if exhausted and not self.history.is_running:
                 self._end_paused(exhausted)
                 return exhausted
             began = time.perf_counter()
@@ -249,7 +252,7 @@ class Search:
         wanted = free if room is None else min(free, room)
         if room == 0:
             # Those that run may yet end early and leave steps for another.
-            may_change = self.limits.total_steps is not None and self.history.running
+            may_change = self.limits.total_steps is not None and self.history.is_running
             return "" if may_change else self.limits.exhausted(self.history, self.plan.budget)
         if wanted <= 0:
             return ""
@@ -257,7 +260,7 @@ class Search:
         suggestions = self.sampler.ask(wanted)
         self.timers.ask += time.perf_counter() - began
         if not suggestions:
-            return "" if self.history.running else "the space is exhausted"
+            return "" if self.history.is_running else "the space is exhausted"
         first = len(self.history.trials)
         specs = [self.plan.spec(first + n, suggestion) for n, suggestion in enumerate(suggestions)]
         now = self.clock()
@@ -315,6 +318,8 @@ class Search:
             if isinstance(event, TrialFinished):
                 self._stopping.discard(event.trial)
                 self._known.pop(event.trial, None)
+                if self.folder is not None:
+                    (self.folder / halfway_name(event.trial)).unlink(missing_ok=True)
                 self._tidy_row(self.history.trials[event.trial])
         reported = {event.report.trial for event in fresh if isinstance(event, TrialReported)}
         now = self.clock()
@@ -392,6 +397,9 @@ class Search:
             ]
         )
         self._stop([trial.spec.trial for trial in paused])
+        if self.folder is not None:
+            for trial in paused:
+                (self.folder / halfway_name(trial.spec.trial)).unlink(missing_ok=True)
 
     def _stop_all(self, reason: str) -> None:
         """End the running and the paused trials, because a limit says so."""
@@ -406,7 +414,7 @@ class Search:
         self._again.clear()
         self._publish([TrialFinished(number, "stopped", now) for number in sorted(waiting)])
         self._stop([trial.spec.trial for trial in running])
-        while self.history.running:
+        while self.history.is_running:
             if self._interrupted:
                 raise Interrupted
             self._hear(self.runner.poll(_POLL_SECONDS))
@@ -501,9 +509,12 @@ class Search:
         if self.history.objective.is_ranked:
             return
         kept = self._kept()
-        for other in self.history.trials.values() if trial.spec.trial in kept else (trial,):
-            if other.row and other.spec.trial not in kept:
-                (self.folder / other.row).unlink(missing_ok=True)
+        self._rows[trial.spec.trial] = trial.row
+        # A trial that is not kept changes nothing of which others are.
+        some = [trial.spec.trial] if trial.spec.trial not in kept else list(self._rows)
+        for number in some:
+            if number not in kept:
+                (self.folder / self._rows.pop(number)).unlink(missing_ok=True)
 
     def _sweep_rows(self) -> None:
         """Remove what a killed search left: files half written, rows not tidied or to be made again."""
@@ -516,12 +527,19 @@ class Search:
         kept = {
             trial.row for trial in self.history.trials.values() if keeps_all or trial.spec.trial in numbers
         }
+        self._rows = {n: trial.row for n, trial in self.history.trials.items() if trial.row in kept - {""}}
         rows = self.folder / "rows"
         for path in [*rows.glob("trial-[0-9]*.safetensors"), *rows.glob(".trial-[0-9]*")]:
             if path.relative_to(self.folder).as_posix() not in kept:
                 path.unlink(missing_ok=True)
-        for folder in ("traces", "scores"):
+        for folder in ("traces", "scores", "running"):
             for path in (self.folder / folder).glob(".trial-[0-9]*"):
+                path.unlink(missing_ok=True)
+        under_way = {
+            halfway_name(trial.spec.trial) for trial in (*self.history.running, *self.history.paused)
+        }
+        for path in (self.folder / "running").glob("trial-[0-9]*"):
+            if path.relative_to(self.folder).as_posix() not in under_way:
                 path.unlink(missing_ok=True)
 
 

@@ -12,7 +12,10 @@ from typing import Protocol
 
 from hpo import codec
 from hpo.errors import JournalError, UsageError
-from hpo.events import Event
+from hpo.events import Event, StudyStarted
+
+_BUFFER = 2**20  # bytes read at a time
+_START, _FINISH = b'{"event":"StudyStarted"', b'{"event":"StudyFinished"'
 
 
 class Store(Protocol):
@@ -49,7 +52,32 @@ class Journal:
         self._file: int | None = None
 
     def __iter__(self) -> Iterator[Event]:
-        return iter(self.read()[0])
+        """All whole events that are there by now, read as they are asked for.
+
+        Raises:
+            JournalError: the file is missing, or a line that is not the torn last one cannot be read.
+        """
+        try:
+            size = self.path.stat().st_size
+        except OSError as error:
+            raise JournalError(f"{self.path}: {error.strerror}") from error
+        return self._events(size)
+
+    def _events(self, size: int) -> Iterator[Event]:
+        read = 0
+        try:
+            with self.path.open("rb", buffering=_BUFFER) as file:
+                for number, line in enumerate(file, start=1):
+                    read += len(line)
+                    if read > size or not line.endswith(b"\n"):
+                        return  # written since, or torn
+                    try:
+                        event = codec.decode(line)
+                    except JournalError as error:
+                        raise JournalError(f"{self.path}, line {number}: {error}") from error
+                    yield event
+        except OSError as error:
+            raise JournalError(f"{self.path}: {error.strerror}") from error
 
     def read(self) -> tuple[list[Event], str]:
         """All whole events, and the torn last line ("" when there is none).
@@ -57,25 +85,56 @@ class Journal:
         Raises:
             JournalError: the file is missing, or a line that is not the torn last one cannot be read.
         """
+        return list(self), self.torn().decode(errors="replace")
+
+    def torn(self) -> bytes:
+        """What follows the last line break: a line being written, or that a killed writer left."""
         try:
-            data = self.path.read_bytes()
+            with self.path.open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                tail = b""
+                while len(tail) < size and b"\n" not in tail:
+                    at = max(0, size - len(tail) - _BUFFER)
+                    file.seek(at)
+                    tail = file.read(size - len(tail) - at) + tail
         except OSError as error:
             raise JournalError(f"{self.path}: {error.strerror}") from error
-        *lines, torn = data.split(b"\n")
-        events: list[Event] = []
-        for number, line in enumerate(lines, start=1):
-            try:
-                events.append(codec.decode(line))
-            except JournalError as error:
-                raise JournalError(f"{self.path}, line {number}: {error}") from error
-        return events, torn.decode(errors="replace")
+        return tail[tail.rfind(b"\n") + 1 :]
+
+    def latest(self) -> tuple[StudyStarted | None, bool]:
+        """The latest session's first event, and whether the last event of all is that the study finished.
+
+        By the beginnings of lines: of a large journal everything else is left unread.
+        """
+        start = last = b""
+        try:
+            with self.path.open("rb", buffering=_BUFFER) as file:
+                for line in file:
+                    if line.endswith(b"\n"):
+                        last = line
+                        if line.startswith(_START):
+                            start = line
+        except OSError as error:
+            raise JournalError(f"{self.path}: {error.strerror}") from error
+        found = codec.decode(start) if start else None
+        assert found is None or isinstance(found, StudyStarted)
+        return found, last.startswith(_FINISH)
 
     def open(self) -> list[Event]:
-        """Take the right to write, drop a torn last line, return the events already there.
+        """Take the right to write, drop a torn last line, return the events already there; see `lock`."""
+        self.lock()
+        try:
+            return list(self)
+        except BaseException:
+            self.close()
+            raise
+
+    def lock(self) -> None:
+        """Take the right to write, and drop a torn last line.
 
         Raises:
             UsageError: another process is writing this journal.
-            JournalError: the file cannot be read as written.
+            JournalError: the file cannot be read.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         created = not self.path.exists()
@@ -87,13 +146,6 @@ class Journal:
             raise UsageError(
                 f"{self.path} is being written by another process: wait for that search to end, or stop it"
             ) from error
-        try:
-            events, torn = self.read()
-            if torn:
-                os.ftruncate(file, self.path.read_bytes().rfind(b"\n") + 1)
-        except BaseException:
-            os.close(file)
-            raise
         self._file = file
         if created:
             # The name of a new file is durable only once its folder is.
@@ -102,12 +154,14 @@ class Journal:
                 os.fsync(folder)
             finally:
                 os.close(folder)
-        return events
+        torn = self.torn()
+        if torn:
+            os.ftruncate(file, os.fstat(file).st_size - len(torn))
 
     def append(self, events: Sequence[Event]) -> None:
         """Add events in one write; they are on the disk when this returns."""
         if self._file is None:
-            self.open()
+            self.lock()
         assert self._file is not None
         # Half a character, as in a traceback with an undecodable file name, is written as JSON escapes it.
         data = "".join(codec.encode(event) + "\n" for event in events).encode(errors="backslashreplace")

@@ -97,11 +97,27 @@ def read(folder: Path) -> tuple[History, list[Event], str]:
     events, torn = Journal(folder / JOURNAL).read()
     start = next((event for event in events if isinstance(event, StudyStarted)), None)
     if start is None:
-        raise JournalError(
-            f"{folder / JOURNAL} has no StudyStarted: the search was killed before its first trial. "
-            f"Nothing is lost: begin it again with the same `hpo search`"
-        )
+        raise _never_began(folder)
     return History(config_of(start, folder).objective, events), events, torn
+
+
+def _never_began(folder: Path) -> JournalError:
+    return JournalError(
+        f"{folder / JOURNAL} has no StudyStarted: the search was killed before its first trial. "
+        f"Nothing is lost: begin it again with the same `hpo search`"
+    )
+
+
+def latest(folder: Path) -> tuple[StudyStarted, bool]:
+    """The latest session's first event, and whether the study has finished; little of the journal is read.
+
+    Raises:
+        JournalError: it cannot be read as written.
+    """
+    start, is_finished = Journal(folder / JOURNAL).latest()
+    if start is None:
+        raise _never_began(folder)
+    return start, is_finished
 
 
 def config_of(start: StudyStarted, folder: Path, settings: Sequence[str] = ()) -> StudyConfig:
@@ -216,8 +232,8 @@ def search(
             )
             config = config.with_rate_bounds(low, high)
             sampler, notices = config.sampler(), [notice]
-        recorded = _open(journal, note)
-        if fresh and recorded:
+        _lock(journal, note)
+        if fresh and _has_begun(folder / JOURNAL):
             raise _exists(config, folder)  # begun by another process since we looked
         if fresh:
             _write_study_file(config, folder)
@@ -256,7 +272,7 @@ def search(
         interrupted = stopped = False
         with _drained_by_ctrl_c(loop, note):
             try:
-                loop.run(recorded)
+                loop.run(() if fresh else journal)
             except Interrupted:
                 interrupted = True
             except KeyboardInterrupt:  # the second Ctrl-C: nothing more is waited for
@@ -296,12 +312,11 @@ def _meanwhile(config: StudyConfig) -> tuple[Sampler, Pruner]:
     return sampler, pruner
 
 
-def _open(journal: Journal, note: Note) -> list[Event]:
-    torn = journal.read()[1] if journal.path.exists() else ""
-    recorded = journal.open()
+def _lock(journal: Journal, note: Note) -> None:
+    torn = journal.torn() if journal.path.exists() else b""
+    journal.lock()
     if torn:
         note(f"{journal.path}: the last line was torn when the search was killed; it is dropped")
-    return recorded
 
 
 def complete(config: StudyConfig, folder: Path, note: Note) -> None:

@@ -64,11 +64,13 @@ _KEYS: dict[str, dict[str, tuple[Any, str]]] = {
         "workers": ("auto", "auto or count"),
         "compile": ("auto", "auto|never|always"),
         "device": ("", "text"),
+        "save_every": ("auto", "auto or whole"),
         # Of runner "ray".
         "address": ("auto", "text"),
         "cpus_per_worker": (1, "not negative"),
         "gpus_per_worker": ("auto", "auto or share"),
         "stall_seconds": ("auto", "auto or positive"),
+        "memory_per_worker": ("auto", "auto or positive"),
     },
     "limits": {
         "trials": (None, "count"),
@@ -112,6 +114,10 @@ def check(value: Any, wanted: str, place: str) -> Any:
         "auto or count": (
             value in ("auto",) or (whole and value >= 1),
             "'auto' or a whole number of at least 1",
+        ),
+        "auto or whole": (
+            value in ("auto",) or (whole and value >= 0),
+            "'auto' or a whole number of at least 0",
         ),
         "switch": (isinstance(value, bool), "true or false"),
         "number": (_is_number(value), "a number"),

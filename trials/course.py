@@ -12,7 +12,7 @@ from trials.record import Record, Signals, Tried
 from trials.rows import Row
 from trials.scores import Scores
 from trials.signals import LOSS
-from trials.spec import TrialSpec
+from trials.spec import Report, TrialSpec
 
 
 @dataclass
@@ -77,6 +77,7 @@ class Course:
     families: tuple[str, ...] = ()  # to be scored on, none of them that the row trains on
     is_fold: bool = False  # scored on families alone
     scores: Scores | None = None  # of every example, once at its last rung
+    reports: list[Report] = field(default_factory=list[Report])  # told so far
     # Losses of kept steps only: what a probe tried is not what the trial is.
     since_report: list[NDArray[np.float32]] = field(default_factory=list[NDArray[np.float32]])
 

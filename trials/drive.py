@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 
 from schedules import spec as schedule_spec
 from schedules.combine import shift
-from schedules.tuner_spec import tuner_from_config
+from schedules.tuner_spec import is_tuner, tuner_from_config
 from schedules.tuners import open_loop
 from schedules.types import Keep, Probe, Tuner, TunerError
 from trials.course import Course, End, Strand
+from trials.halfway import Halfway
 from trials.lanes import Lanes, OutOfMemory
 from trials.record import Record, Signals, Tried
 from trials.rows import Row
@@ -162,6 +163,44 @@ class Drive:
         """A trial that is under way, what was recorded of it until now, and what its tuner says of it."""
         course = self._courses[trial]
         return course.spec, course.record, _facts(course)
+
+    def halfway(self, trial: int) -> Halfway | None:
+        """Where a trial under way is, to be gone on from elsewhere; None of one whose tuner listens.
+
+        Such a tuner knows what it was told, which is not in any row.
+        """
+        course = self._courses[trial]
+        is_plain = self._make_tuner is scheduled and not is_tuner(course.spec.config)
+        if not is_plain or not course.strands or not course.spent or course.is_fold:
+            return None
+        signals = np.concatenate(course.record.kept)
+        row = self._row(trial)
+        return Halfway(row, tuple(course.reports), signals, course.record.first_step, course.seconds)
+
+    def take_up(self, spec: TrialSpec, before: Halfway) -> tuple[Report, ...]:
+        """Give a trial a lane and go on with it from where it was; what it had reported by then.
+
+        Raises:
+            ValueError: a row that does not fit.
+        """
+        course = Course(spec, self._make_tuner(spec, before.first_step))
+        course.families = self._scorer.families
+        self.lanes.admit(spec, before.row)
+        self._courses[spec.trial], self._owners[spec.trial] = course, spec.trial
+        course.record.optimizer = self.lanes.program.optimizer.name
+        course.record.lr, course.record.first_step = before.row.hyper["lr"], before.first_step
+        self._wish(course)
+        (strand,) = course.strands
+        course.spent = course.wall = strand.local = len(before.signals)
+        course.step, course.seconds = before.row.step, before.seconds
+        course.reports.extend(before.reports)
+        course.rung = len(before.reports)
+        strand.signals.append(before.signals)
+        course.record.kept.append(before.signals)
+        reported = before.reports[-1].spent if before.reports else 0
+        if reported < course.spent:
+            course.since_report.append(before.signals[reported:, LOSS])
+        return before.reports
 
     def _free(self, lane: int) -> None:
         del self._owners[lane]
@@ -470,7 +509,9 @@ class Drive:
         bad = next((name for name in self._telling if not math.isfinite(values.get(name, 0.0))), "")
         if bad:
             return self._diverge(course, values, f"{bad} is {values[bad]}")
-        return [self._report(course, values)]
+        report = self._report(course, values)
+        course.reports.append(report)
+        return [report]
 
     def _evaluate(self, courses: list[Course]) -> dict[int, dict[str, float]]:
         """Trial -> metrics of what its own lane holds."""

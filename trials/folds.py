@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from trials.drive import Drive, Ended, Held, Reduced
+from trials.halfway import Halfway
 from trials.record import Record
 from trials.rows import Row
 from trials.scores import Scores
@@ -205,6 +206,14 @@ class FoldedDrive:
     def so_far(self, trial: int) -> tuple[TrialSpec, Record, tuple[Mapping[str, object], ...]] | None:
         """See `Drive.so_far`; None where only fold models of the trial are under way."""
         return self.drive.so_far(trial) if trial in self.drive else None
+
+    def halfway(self, trial: int) -> Halfway | None:
+        """See `Drive.halfway`; None of a trial with fold models, whose rows are several."""
+        return self.drive.halfway(trial) if trial in self.drive and trial not in self._groups else None
+
+    def take_up(self, spec: TrialSpec, before: Halfway) -> list[Report]:
+        """See `Drive.take_up`."""
+        return [self._composed(one, one.metrics, False) for one in self.drive.take_up(spec, before)]
 
     def tick(self) -> list[Report | Ended | Reduced | Folded]:
         """As of a drive; reports and ends are of trials with their fold models."""

@@ -47,6 +47,20 @@ StallSeconds = Annotated[
     float | None,
     typer.Option(help="Replace a worker on a cluster that shows no sign of life for so long."),
 ]
+MemoryPerWorker = Annotated[
+    float | None,
+    typer.Option(
+        metavar="GIB",
+        help="Replace a worker on a cluster that has grown larger, once its trials have ended; default its part of a node.",
+    ),
+]
+SaveEvery = Annotated[
+    str | None,
+    typer.Option(
+        metavar="auto|TICKS",
+        help="Save trials under way so often, so that another worker or `hpo resume` goes on from there; 0: never.",
+    ),
+]
 Trials = Annotated[int | None, typer.Option(min=1, help="Trials to start at most.")]
 Seconds = Annotated[float | None, typer.Option(help="Seconds to search at most.")]
 Tracking = Annotated[str | None, typer.Option(help='MLflow tracking URI, or "none".')]
@@ -79,6 +93,8 @@ def search(
     cpus_per_worker: CpusPerWorker = None,
     gpus_per_worker: GpusPerWorker = None,
     stall_seconds: StallSeconds = None,
+    memory_per_worker: MemoryPerWorker = None,
+    save_every: SaveEvery = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of the study; equal seeds begin equally.")] = None,
     root: Root = Path(study.DEFAULT_ROOT),
     name: Annotated[str, typer.Option(help="Name of the study; default that of the task or file.")] = "",
@@ -106,6 +122,8 @@ def search(
         "runner.cpus_per_worker": cpus_per_worker,
         "runner.gpus_per_worker": gpus_per_worker,
         "runner.stall_seconds": stall_seconds,
+        "runner.memory_per_worker": memory_per_worker,
+        "runner.save_every": _auto_or_count("--save-every", save_every, 0),
         "tracking.uri": tracking,
     }
     table, where, base = studyfile.find(what)
@@ -130,6 +148,8 @@ def resume(
     cpus_per_worker: CpusPerWorker = None,
     gpus_per_worker: GpusPerWorker = None,
     stall_seconds: StallSeconds = None,
+    memory_per_worker: MemoryPerWorker = None,
+    save_every: SaveEvery = None,
     root: Root = Path(study.DEFAULT_ROOT),
     tracking: Tracking = None,
     force: Force = False,
@@ -139,8 +159,7 @@ def resume(
 ) -> None:
     """Take up a study: after an interruption, or with a raised limit."""
     folder = study.find(name, root)
-    history, _, _ = study.read(folder)
-    assert history.study is not None
+    start, is_finished = study.latest(folder)
     flags = {
         "limits.trials": trials,
         "limits.seconds": seconds,
@@ -153,11 +172,14 @@ def resume(
         "runner.cpus_per_worker": cpus_per_worker,
         "runner.gpus_per_worker": gpus_per_worker,
         "runner.stall_seconds": stall_seconds,
+        "runner.memory_per_worker": memory_per_worker,
+        "runner.save_every": _auto_or_count("--save-every", save_every, 0),
         "tracking.uri": tracking,
     }
     changes = [*_as_settings(flags), *(settings or [])]
-    config = study.config_of(history.study, folder, changes)
-    if history.finish is not None and not history.running:
+    config = study.config_of(start, folder, changes)
+    history = study.read(folder)[0] if is_finished else None
+    if history is not None and history.finish is not None and not history.running:
         limits = config.limits
         ended = limits.reached(history, history.finish.time) or limits.exhausted(history, config.steps)
         if not changes:
@@ -172,11 +194,11 @@ def resume(
     _run(config, folder, json, debug)
 
 
-def _auto_or_count(flag: str, given: str | None) -> str | int | None:
+def _auto_or_count(flag: str, given: str | None, least: int = 1) -> str | int | None:
     if given is None or given == "auto":
         return given
-    if not given.isdecimal() or int(given) < 1:
-        raise UsageError(f"'{flag}' {given!r} must be auto or a whole number of at least 1")
+    if not given.isdecimal() or int(given) < least:
+        raise UsageError(f"'{flag}' {given!r} must be auto or a whole number of at least {least}")
     return int(given)
 
 

@@ -6,17 +6,36 @@ Several metrics, and constraints, rank by fronts, as in Schmucker et al., "Multi
 Successive Halving", 2021, arXiv:2106.12639, without an order within a front: none of the first is stopped.
 """
 
+import heapq
 import math
-from bisect import bisect_left, insort
 from collections import defaultdict
 from collections.abc import Mapping
 
 import numpy as np
 
 from hpo.dominance import ahead
-from hpo.events import Event, TrialReported, TrialStarted
+from hpo.events import Event, TrialFinished, TrialReported, TrialStarted
 from hpo.objective import Objective
 from hpo.pruners.progress import Progress
+
+
+class _Level:
+    """Values seen at a level, the best of them apart: one more costs the logarithm of their number."""
+
+    def __init__(self, eta: int) -> None:
+        self._eta = eta
+        self._best: list[float] = []  # negated, a heap: the worst of them first
+        self._rest: list[float] = []  # a heap: the best of them first
+
+    def is_among_best(self, value: float) -> tuple[bool, int, int]:
+        """Take a value in: (whether it is among the best, how many these are, of how many)."""
+        heapq.heappush(self._rest, -heapq.heappushpop(self._best, -value) if self._best else value)
+        seen = len(self._best) + len(self._rest)
+        best = max(1, seen // self._eta)
+        while len(self._best) < best:
+            heapq.heappush(self._best, -heapq.heappop(self._rest))
+        # Fewer than n are better exactly if the n-th best is no better.
+        return value <= -self._best[0], best, seen
 
 
 class Asha:
@@ -32,7 +51,7 @@ class Asha:
         self._objective, self._eta, self._rungs = objective, eta, rungs
         self._budgets: dict[int, int] = {}
         self._levels: dict[int, list[int]] = {}  # trial -> levels ahead of it, lowest first
-        self._values: dict[int, list[float]] = defaultdict(list)  # level -> values seen, sorted
+        self._seen: dict[int, _Level] = defaultdict(lambda: _Level(eta))  # by level
         self._rows: dict[int, list[tuple[float, ...]]] = defaultdict(
             list
         )  # the same, several: (m,) and excess
@@ -56,18 +75,19 @@ class Asha:
                             self._judge(report.trial, levels.pop(0), self._objective.value(report.metrics))
                         else:
                             self._judge_front(report.trial, levels.pop(0), report.metrics)
+            case TrialFinished(trial=trial):
+                self._budgets.pop(trial, None)
+                self._levels.pop(trial, None)
+                self._progress.forget(trial)
             case _:
                 pass
 
     def _judge(self, trial: int, level: int, value: float) -> None:
-        values = self._values[level]
-        insort(values, value)
-        best = max(1, len(values) // self._eta)
-        if bisect_left(values, value) >= best:
+        is_kept, best, seen = self._seen[level].is_among_best(value)
+        if not is_kept:
+            shown = self._objective.shown(value)
             self._reasons.setdefault(
-                trial,
-                f"asha: rung {level}: {self._objective.shown(value):.4g} is not among "
-                f"the best {best} of {len(values)}",
+                trial, f"asha: rung {level}: {shown:.4g} is not among the best {best} of {seen}"
             )
 
     def _judge_front(self, trial: int, level: int, metrics: Mapping[str, float]) -> None:

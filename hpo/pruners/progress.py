@@ -23,3 +23,7 @@ class Progress:
         before = self._steps.get(report.trial, 0)
         self._steps[report.trial] = report.step
         return report.step > before
+
+    def forget(self, trial: int) -> None:
+        """The trial has ended: it reports no more."""
+        self._steps.pop(trial, None)

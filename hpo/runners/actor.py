@@ -7,6 +7,7 @@ traces are written to a folder of its own and travel with the words that name th
 import dataclasses
 import importlib
 import os
+import re
 import shutil
 import socket
 import tempfile
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hpo.events import TrialFinished
+from hpo.rows import halfway_name
 from hpo.runners.base import Target, Word
 from hpo.runners.memory import NodeMemory
 from hpo.runners.worker import serve
@@ -39,6 +41,7 @@ class Answer(NamedTuple):
     words: list[Word]
     turn_seconds: float  # since it last looked whether there is a message; 0 while it waits for one
     has_ended: bool  # it was closed, and has
+    memory_bytes: int = 0  # that its process has for itself; 0 where nobody says
 
 
 class _Inside:
@@ -73,15 +76,16 @@ class _Inside:
             self._changed.notify_all()
 
     def _files(self, word: Word) -> tuple[tuple[str, bytes], ...]:
-        """The row and trace of every trial that has ended, taken from the disk here."""
-        files: list[tuple[str, bytes]] = []
+        """Rows saved of trials, and the trace of every one that has ended, taken from the disk here."""
+        names = [halfway_name(trial) for trial in word.saved]
         for event in word.value if word.kind == "events" else ():
             if isinstance(event, TrialFinished):
-                for name in filter(None, (event.row, trace_name(event.trial))):
-                    path = self._folder / name
-                    if path.is_file():
-                        files.append((name, path.read_bytes()))
-                        path.unlink()
+                names.extend(filter(None, (event.row, trace_name(event.trial))))
+        files: list[tuple[str, bytes]] = []
+        for path in [self._folder / name for name in names]:
+            if path.is_file():
+                files.append((path.relative_to(self._folder).as_posix(), path.read_bytes()))
+                path.unlink()
         return tuple(files)
 
     def end(self) -> None:
@@ -101,7 +105,16 @@ class _Inside:
             self._changed.wait_for(lambda: self._words or self._has_ended, seconds)
             words, self._words = self._words, []
             turn = 0.0 if self._looked is None else time.monotonic() - self._looked
-            return Answer(words, turn, self._has_ended)
+            return Answer(words, turn, self._has_ended, _own_memory())
+
+
+def _own_memory() -> int:
+    """Bytes of this process that no other shares."""
+    status = Path("/proc/self/status")
+    if not status.is_file():
+        return 0
+    found = re.search(r"^RssAnon:\s*(\d+) kB", status.read_text(), re.MULTILINE)
+    return int(found[1]) * 1024 if found else 0
 
 
 class Actor:

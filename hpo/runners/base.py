@@ -133,6 +133,7 @@ class Target:
     kind: Literal["lanes", "inline"] = "lanes"  # what a process of its own runs
     most_lanes: int = 0  # a measured number is cut to this: the study has no use for more; 0: it has
     validation: Mapping[str, Any] = field(default_factory=dict[str, Any])  # fields of a `Validation`
+    save_every: int = 0  # ticks between two rows of a trial under way; 0: none is saved
     most_trials: int = 0  # at once in a worker, further lanes being for their probes; 0: one in every lane
 
 
@@ -144,6 +145,7 @@ class Cluster:
     cpus_per_worker: float = 1.0
     gpus_per_worker: float | None = None  # None: one where a task trains and some node has one, else none
     stall_seconds: float | None = None  # a worker that shows no sign of life is replaced; None: never
+    memory_per_worker: float | None = None  # GiB; one that has more is replaced; None: its part of a node
 
 
 class Word(NamedTuple):
@@ -154,6 +156,7 @@ class Word(NamedTuple):
     lanes: int | None = None  # that it has now; None: not measured yet
     busy_seconds: tuple[float, float] = (0.0, 0.0)  # of its lanes so far
     returned: tuple[int, ...] = ()  # trials that found no lane, to be started elsewhere or later
+    saved: tuple[int, ...] = ()  # trials under way whose rows were saved
     # What belongs to the events where no disk is shared: (path in the study's folder, contents).
     files: tuple[tuple[str, bytes], ...] = ()
 

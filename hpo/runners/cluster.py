@@ -137,6 +137,18 @@ def share_of(cluster: Cluster, target: Target, nodes: Sequence[Node]) -> Share:
     return share
 
 
+def memory_of(cluster: Cluster, share: Share, nodes: Sequence[Node]) -> float:
+    """Bytes that a worker may have of its own: what was said, or its part of the node with least a worker.
+
+    >>> memory_of(Cluster(), Share(1, 0), [{"CPU": 4.0, "memory": 8e9}, {"CPU": 2.0, "memory": 6e9}])
+    2000000000.0
+    """
+    if cluster.memory_per_worker is not None:
+        return cluster.memory_per_worker * 2**30
+    parts = [node["memory"] / share.fits(node) for node in nodes if share.fits(node) and node.get("memory")]
+    return min(parts, default=math.inf)
+
+
 def address_of(node: Node) -> str:
     """How Ray names a node among what it has."""
     names = [name.removeprefix("node:") for name in node if name.startswith("node:")]

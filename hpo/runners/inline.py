@@ -52,6 +52,10 @@ class InlineRunner:
         """None: every place takes every trial."""
         return ()
 
+    def take_saved(self) -> tuple[int, ...]:
+        """None: a function has no row."""
+        return ()
+
     def start(self, specs: Sequence[TrialSpec]) -> None:
         """Create the generators; nothing of them runs before `poll`."""
         for spec in specs:

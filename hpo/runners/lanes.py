@@ -13,8 +13,10 @@ import torch
 from hpo.errors import UsageError
 from hpo.events import DataSet, Figures, Noticed, Outcome, TrialFinished, TrialReported, TrialScored
 from hpo.records import Examples, target_name
+from hpo.rows import row_name
 from hpo.runners.base import Heard, Target
 from hpo.runners.faults import device_of, one_line
+from hpo.runners.saving import Saving
 from hpo.runners.shared import SharedData
 from hpo.scores import read_scores, scores_name
 from hpo.traces import is_found_online, trace_name
@@ -38,11 +40,6 @@ from trials.validation import Validation
 _PROGRAMS = 32  # kept at a time; more only while that many have trials
 
 Preloaded = tuple[Task, Splits] | SharedData  # what a worker finds when it begins
-
-
-def row_name(trial: int) -> str:
-    """Where a trial's row lies in the study's folder."""
-    return f"rows/trial-{trial:05d}.safetensors"
 
 
 def origin_of(target: Target) -> Origin:
@@ -98,7 +95,8 @@ class LanesRunner:
         self._held: dict[int, Held] = {}  # paused trials, their rows on the host
         self._alone: set[int] = set()  # trials whose fold models are trained without them
         self._waiting: deque[TrialSpec] = deque()  # trials that found no lane in their program
-        self._said: list[TrialFinished | Noticed] = []
+        self._said: list[TrialReported | TrialFinished | Noticed] = []
+        self._saving = Saving(target)
         self._busy_seconds = self._all_seconds = 0.0
         self._compiler = Compiler(
             target.compile,
@@ -179,7 +177,11 @@ class LanesRunner:
         return self._busy_seconds, self._all_seconds
 
     def start(self, specs: Sequence[TrialSpec]) -> None:
-        """Give each trial a lane; one that cannot begin has failed."""
+        """Give each trial a lane; one that cannot begin has failed.
+
+        A trial that was under way before goes on from the row that was saved of it.
+        """
+        taken_up: list[str] = []
         for spec in specs:
             try:
                 if self._lanes is None:
@@ -190,6 +192,10 @@ class LanesRunner:
                     continue
                 if spec.trial in self._held:
                     drive.resume(self._held.pop(spec.trial))
+                elif (before := self._saving.found(spec)) is not None:
+                    reports = drive.take_up(spec, before)
+                    self._said.extend(TrialReported(one, time.time()) for one in reports)
+                    taken_up.append(f"{spec.trial} from step {before.row.step}")
                 else:
                     drive.admit(spec, self._parent(spec, drive.lanes.program))
                 if spec.folds == "alone":
@@ -197,6 +203,12 @@ class LanesRunner:
                 self._where[spec.trial] = drive
             except Exception as error:  # noqa: BLE001 - the worker boundary: a trial that raises is a failed trial
                 self._break(spec.trial, error)
+        if taken_up:
+            self._notice("taken up", f"trials under way go on: {', '.join(taken_up)}")
+
+    def take_saved(self) -> tuple[int, ...]:
+        """Trials under way whose rows were saved since this was last asked."""
+        return self._saving.take()
 
     def take_back(self) -> tuple[int, ...]:
         """Trials that found no lane; they are forgotten here."""
@@ -256,7 +268,8 @@ class LanesRunner:
             drive = self._where.get(trial)
             if drive is not None:
                 self._end(drive.stop(trial))
-            self._held.pop(trial, None)
+            if self._held.pop(trial, None) is not None:
+                self._saving.forget(trial)
         for spec in [spec for spec in self._waiting if spec.trial in trials]:
             self._waiting.remove(spec)
             self._finish(spec.trial, "stopped")
@@ -271,6 +284,7 @@ class LanesRunner:
     def _finish(self, trial: int, outcome: Outcome, error: str = "", row: str = "") -> None:
         self._where.pop(trial, None)
         self._alone.discard(trial)
+        self._saving.forget(trial)
         self._said.append(TrialFinished(trial, outcome, time.time(), error, row))
 
     def _break(self, trial: int, error: Exception) -> None:
@@ -334,6 +348,8 @@ class LanesRunner:
                 case Ended():
                     self._end(one)
             events.extend(self._drain())
+        if problem := self._saving.tick(drive, trials):
+            self._notice("saving", problem)
         events.extend(self._drain())
         time.sleep(self._compiler.courtesy(seconds))
         return events
@@ -386,7 +402,7 @@ class LanesRunner:
         except (OSError, ValueError) as error:
             self._notice("scores", f"the scores of trial {ended.trial} could not be written: {error}")
 
-    def _drain(self) -> list[TrialFinished | Noticed]:
+    def _drain(self) -> list[TrialReported | TrialFinished | Noticed]:
         said, self._said = self._said, []
         return said
 

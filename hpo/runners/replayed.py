@@ -5,14 +5,20 @@ have passed since its trial began, the earliest of all lanes first, one at a tim
 it before the next. Nothing waits. The function is the objective of `functions.py`; a value that does not say
 its seconds took one second a step.
 
+With `Trouble` nodes fail: their trials begin again on others, and what they have said is not said twice. With
+`hear_every` what happens within so many seconds is heard at once, as a search that listens now and then does.
+
 A row that a trial leaves is its name and nothing else: it says which curve it is on, and how far. A trial
 with such a `parent` goes on from there.
 """
 
+import contextlib
 import heapq
 import json
+import math
 import re
 import traceback
+from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -21,6 +27,7 @@ from hpo.errors import UsageError
 from hpo.events import DataSet, Figures, Outcome, TrialFinished, TrialReported
 from hpo.runners.base import Heard, Target
 from hpo.runners.functions import RAISED, Function, as_report, broken, forgotten, undefined
+from hpo.runners.trouble import Nodes, Trouble
 from trials.seeding import key
 from trials.spec import Config, Report, TrialSpec
 
@@ -40,6 +47,9 @@ class _Course:
     last: Report | None = None  # the function's, on the whole curve; drawn ahead of the clock
     coming: Report | None = None  # the next, of this trial
     said: int = 0  # spent steps that were reported, of this trial
+    node: int = 0  # where it runs
+    attempt: int = 0  # how often it has lost its lane: what was queued before is nothing to it
+    slowness: float = 1.0  # by which it takes longer than its curve says
     ran_seconds: float = 0.0  # when it was paused
 
 
@@ -52,14 +62,19 @@ class ReplayedRunner:
         lanes: int | None = None,
         function: Callable[[TrialSpec], Any] | None = None,
         began: float = 0.0,
+        trouble: Trouble | None = None,
+        hear_every: float = 0.0,
     ) -> None:
         self.target, self.lanes = target, lanes or 1
+        self._hear_every = hear_every
+        self._nodes = Nodes(self.lanes, trouble or Trouble(), began)
+        self._waiting: deque[int] = deque()  # trials whose node has failed, and that have no other yet
         self._function = Function(target, function)
         self._now = began
         self._running: dict[int, _Course] = {}
         self._paused: dict[int, _Course] = {}
-        self._queue: list[tuple[float, int]] = []  # (time of its coming report, trial)
-        self._silent: list[int] = []  # trials whose next report is not known yet
+        self._queue: list[tuple[float, int, int]] = []  # (time of its coming report, trial, attempt)
+        self._silent: dict[int, None] = {}  # trials whose next report is not known yet
         self._ended: list[TrialFinished] = []
         self._busy_seconds = self._all_seconds = 0.0
 
@@ -74,7 +89,7 @@ class ReplayedRunner:
 
     def free(self) -> int:
         """Lanes without a trial."""
-        return self.lanes - len(self._running)
+        return max(0, self._nodes.free() - len(self._waiting))
 
     def busy(self) -> tuple[int, int]:
         """(training, all)."""
@@ -98,8 +113,10 @@ class ReplayedRunner:
                     self._ended.append(TrialFinished(spec.trial, "failed", self._now, str(error)))
                     continue
             course = _Course(spec, whole, self._function.values(whole), base, self._now)
+            course.node = self._nodes.take()
+            course.slowness = self._nodes.trouble.slowness(spec.trial)
             self._running[spec.trial] = course
-            self._silent.append(spec.trial)
+            self._silent[spec.trial] = None
 
     def stop(self, trials: Collection[int]) -> None:
         """Close the generators; their `finally` runs."""
@@ -114,17 +131,27 @@ class ReplayedRunner:
         for trial in trials:
             course = self._paused[trial] = self._running.pop(trial)
             course.ran_seconds = self._now - course.began
-        self._silent = [trial for trial in self._silent if trial in self._running]
-        self._queue = [entry for entry in self._queue if entry[1] in self._running]
-        heapq.heapify(self._queue)
+            course.attempt += 1
+            self._silent.pop(trial, None)
+            if self._release(trial, course):
+                course.ran_seconds = 0.0  # its node failed after its report: it begins again
 
     def _go_on(self, trial: int) -> None:
         course = self._running[trial] = self._paused.pop(trial)
-        course.began = self._now - course.ran_seconds
+        course.node, course.began = self._nodes.take(), self._now - course.ran_seconds
         if course.coming is None:
-            self._silent.append(trial)
+            self._silent[trial] = None
         else:
-            heapq.heappush(self._queue, (course.began + course.coming.seconds, trial))
+            heapq.heappush(self._queue, (course.began + course.coming.seconds, trial, course.attempt))
+
+    def _release(self, trial: int, course: _Course) -> bool:
+        """Give a trial's lane back; whether it had none, as its node has failed."""
+        is_waiting = trial in self._waiting
+        if is_waiting:
+            self._waiting.remove(trial)
+        else:
+            self._nodes.give_back(course.node)
+        return is_waiting
 
     def _cut(self, trial: int, outcome: Outcome, error: str = "") -> None:
         """Close the generator; if its `finally` raises, the trial has failed."""
@@ -138,7 +165,8 @@ class ReplayedRunner:
 
     def _finish(self, trial: int, outcome: Outcome, error: str = "") -> None:
         course = self._running.pop(trial)
-        self._silent = [other for other in self._silent if other != trial]
+        self._silent.pop(trial, None)
+        self._release(trial, course)
         row = ""
         if self.target.save and outcome in ("completed", "stopped"):
             row = _row(course.whole, course.base + course.said)
@@ -147,24 +175,63 @@ class ReplayedRunner:
     def poll(self, timeout: float) -> list[Heard]:
         """The next report of all lanes, the clock set to it; ends that are known come first."""
         del timeout  # nothing is waited for
+        self._draw_all()
+        events: list[Heard] = list(self._drain())
+        while not (events or self._running or self._nodes.free()):
+            self._fail()  # nothing can begin or go on before a node is there again
+        until = math.inf
+        while (self._queue or self._waiting) and not (events and until == math.inf):
+            time = self._queue[0][0] if self._queue else math.inf
+            if min(time, self._nodes.coming()) > until:
+                break
+            if self._nodes.coming() <= time:
+                self._fail()
+                continue
+            _, trial, attempt = heapq.heappop(self._queue)
+            course = self._running.get(trial)
+            if course is None or course.coming is None or course.attempt != attempt:
+                continue  # it has ended, begun again or been paused
+            events.extend(self._deliver(trial, course, course.coming, time))
+            if not self._hear_every:
+                break
+            until = min(until, time + self._hear_every)
+            self._draw_all()
+        return [*events, *self._drain()]
+
+    def _draw_all(self) -> None:
         for trial in list(self._silent):
             self._draw(trial)
-        if self._ended:
-            return self._drain()
-        while self._queue:
-            time, trial = heapq.heappop(self._queue)
-            course = self._running.get(trial)
-            if course is not None and course.coming is not None:
-                return self._deliver(trial, course, course.coming, time)
-        return []
 
-    def _deliver(self, trial: int, course: _Course, report: Report, time: float) -> list[Heard]:
+    def _fail(self) -> None:
+        """The next of what happens to nodes: one fails, or is there again."""
+        self._pass(self._nodes.coming())
+        lost = self._nodes.turn()
+        for trial, course in self._running.items() if lost is not None else ():
+            if course.node == lost and trial not in self._waiting:
+                with contextlib.suppress(*RAISED):  # its machine is gone: nobody hears of it
+                    cast(Generator[Any], course.values).close()
+                course.values, course.last, course.coming = self._function.values(course.whole), None, None
+                course.skipped_seconds = 0.0
+                course.attempt += 1
+                self._silent.pop(trial, None)
+                self._waiting.append(trial)
+        while self._waiting and self._nodes.free():
+            trial = self._waiting.popleft()
+            course = self._running[trial]
+            course.node, course.began = self._nodes.take(), self._now
+            self._silent[trial] = None
+        self._draw_all()
+
+    def _pass(self, time: float) -> None:
         passed = max(0.0, time - self._now)
-        self._busy_seconds += passed * len(self._running)
+        self._busy_seconds += passed * (len(self._running) - len(self._waiting))
         self._all_seconds += passed * self.lanes
         self._now += passed
+
+    def _deliver(self, trial: int, course: _Course, report: Report, time: float) -> list[Heard]:
+        self._pass(time)
         course.coming, course.said = None, report.spent
-        self._silent.append(trial)
+        self._silent[trial] = None
         events: list[Heard] = [TrialReported(report, self._now)]
         bad = undefined(report, self.target.metric)
         if bad:
@@ -183,9 +250,10 @@ class ReplayedRunner:
                 if report.seconds < 0:
                     report = replace(report, seconds=float(report.spent))
                 course.last = report
-                if report.spent > course.base:
+                if report.spent > course.base + course.said:
                     break
-                course.skipped_seconds = report.seconds
+                if report.spent <= course.base:
+                    course.skipped_seconds = report.seconds
         except StopIteration:
             if course.last is None or course.last.spent <= course.base:
                 self._finish(trial, "failed", "the objective ended without a report")
@@ -194,11 +262,11 @@ class ReplayedRunner:
         except RAISED as raised:
             self._finish(trial, broken(raised), traceback.format_exc())
         else:
-            seconds = report.seconds - course.skipped_seconds
+            seconds = (report.seconds - course.skipped_seconds) * course.slowness
             spent = report.spent - course.base
             course.coming = Report(trial, report.step, spent, seconds, report.metrics)
-            self._silent.remove(trial)
-            heapq.heappush(self._queue, (course.began + seconds, trial))
+            del self._silent[trial]
+            heapq.heappush(self._queue, (course.began + seconds, trial, course.attempt))
 
     def _drain(self) -> list[Heard]:
         ended, self._ended = self._ended, []

@@ -25,11 +25,12 @@ class Post:
     lanes: int | None  # as it said last; None: not measured yet
     trials: dict[int, TrialSpec] = field(default_factory=dict[int, TrialSpec])
     busy_seconds: tuple[float, float] = (0.0, 0.0)  # of its lanes, as it said last
+    is_leaving: bool = False  # it takes no more trials
     idle_since: float | None = None  # None: it has trials, or the study has none yet
 
     def room(self) -> int:
         """How many more trials it takes; a first one has the lanes measured where that was not done."""
-        return max(0, (1 if self.lanes is None else self.lanes) - len(self.trials))
+        return 0 if self.is_leaving else max(0, (1 if self.lanes is None else self.lanes) - len(self.trials))
 
     def idle_seconds(self, now: float) -> float:
         """Lane-seconds that it has been without any trial by now."""
@@ -119,7 +120,7 @@ class Roster:
         """Give the trials that wait to workers with room: evenly, and equal structures together."""
         orders: dict[Post, list[TrialSpec]] = {}
         for post in self.posts:
-            if self._suspects and not post.trials:
+            if self._suspects and not post.trials and not post.is_leaving:
                 spec = self._suspects.popleft()
                 self._alone.add(spec.trial)
                 orders[post] = [spec]

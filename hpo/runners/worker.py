@@ -37,6 +37,10 @@ class Local(Runner, Protocol):
         """Trials that found no lane; they are forgotten here."""
         ...
 
+    def take_saved(self) -> tuple[int, ...]:
+        """Trials under way whose rows were saved since this was last asked."""
+        ...
+
 
 class Channel(Protocol):
     """Where a worker is told what to do, and says what happened: one end of a pipe, or the like of it."""
@@ -101,8 +105,9 @@ def serve(
                     break
             returned = runner.take_back()
             events = runner.poll(0.0)
-            if events or returned or runner.busy()[1] != told:
-                connection.send(_word(runner, "events", events, returned))
+            saved = runner.take_saved()
+            if events or returned or saved or runner.busy()[1] != told:
+                connection.send(_word(runner, "events", events, returned, saved))
                 told = runner.busy()[1]
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
@@ -112,9 +117,13 @@ def serve(
 
 
 def _word(
-    runner: Local, kind: Literal["events", "answer"], value: Any, returned: tuple[int, ...] = ()
+    runner: Local,
+    kind: Literal["events", "answer"],
+    value: Any,
+    returned: tuple[int, ...] = (),
+    saved: tuple[int, ...] = (),
 ) -> Word:
-    return Word(kind, value, runner.busy()[1], runner.busy_seconds(), returned)
+    return Word(kind, value, runner.busy()[1], runner.busy_seconds(), returned, saved)
 
 
 def _kill(groups: Iterable[int]) -> None:

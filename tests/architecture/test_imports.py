@@ -35,9 +35,10 @@ MAY: dict[str, set[str]] = {
 ALSO: dict[str, set[str]] = {
     "hpo/runners/lanes.py": {"torch", "trials"},
     "hpo/runners/shared.py": {"torch", "trials"},
+    "hpo/runners/saving.py": {"trials"},
     "hpo/runners/faults.py": {"torch", "trials"},
     "hpo/runners/alone.py": {"torch", "trials"},
-    "hpo/runners/ray.py": {"ray"},
+    "hpo/runners/crew.py": {"ray"},
     "hpo/runners/joining.py": {"ray"},
     "hpo/runners/submission.py": {"ray", "requests", "aiohttp"},
     "hpo/tune.py": {"ray"},
@@ -70,7 +71,14 @@ INSIDE_FUNCTIONS: dict[str, set[str]] = {
 # Files that are themselves imported only where they are needed.
 LOADED_LATE = (
     *("hpo/runners/lanes.py", "hpo/runners/shared.py", "hpo/runners/faults.py", "hpo/runners/alone.py"),
-    *("hpo/runners/ray.py", "hpo/runners/joining.py", "hpo/runners/submission.py", "hpo/tune.py"),
+    "hpo/runners/saving.py",
+    *(
+        "hpo/runners/ray.py",
+        "hpo/runners/crew.py",
+        "hpo/runners/joining.py",
+        "hpo/runners/submission.py",
+        "hpo/tune.py",
+    ),
     *("hpo/listeners/mlflow.py", "hpo/listeners/live.py"),
     *("hpo/samplers/optuna.py", "hpo/importance.py"),
     *("trials/kernels/update.py", "trials/kernels/signals.py", "trials/kernels/augment.py"),

@@ -31,7 +31,7 @@ STUDY = """
 task = "work.py:waiting"
 trial = { steps = 20, reports = 10 }
 search = { sampler = "random", pruner = "never" }
-limits = { trials = 36 }
+limits = { trials = 400 }
 runner = { lanes = 1, cpus_per_worker = 0.5, workers = 2 }
 """
 
@@ -119,24 +119,26 @@ def test_a_study_is_sent_stopped_taken_up_and_fetched(head: Started, command: An
     there = Journal(head.home / "hpo-studies" / "small" / "journal.jsonl")
     before = list(there)
     assert not any(isinstance(event, StudyFinished) for event in before)
-    assert sum(isinstance(event, TrialStarted) for event in before) < 36
+    started = sum(isinstance(event, TrialStarted) for event in before)
+    trials = started + 2
 
-    ended = command("submit", "small.toml", "--resume", "--address", head.address)
+    limit = f"limits.trials={trials}"
+    ended = command("submit", "small.toml", "--resume", "--set", limit, "--address", head.address)
     assert ended.code == 0, ended
-    assert "ended: 36 trials" in ended.out
+    assert f"ended: {trials} trials" in ended.out
     fetched = command(*shlex.split(found["fetch"])[1:])
     assert fetched.code == 0, fetched
-    assert "studies/small: 36 trials, finished; `hpo show small` shows it" in fetched.out
+    assert f"studies/small: {trials} trials, finished; `hpo show small` shows it" in fetched.out
     here = tmp_path / "studies" / "small"
     assert (here / "journal.jsonl").read_bytes() == there.path.read_bytes()
     events = list(Journal(here / "journal.jsonl"))
     assert events[: len(before)] == before
     ends = Counter(event.trial for event in events if isinstance(event, TrialFinished))
-    assert ends == dict.fromkeys(range(36), 1)
+    assert ends == dict.fromkeys(range(trials), 1)
     reports = Counter(
         (event.report.trial, event.report.spent) for event in events if isinstance(event, TrialReported)
     )
-    assert len(reports) == 360
+    assert len(reports) == 10 * trials
     assert max(reports.values()) == 1
     assert {"report.html", "study.toml"} <= {path.name for path in here.iterdir()}
     assert (tmp_path / "mlflow.db").is_file()  # not on the head, where it would stay

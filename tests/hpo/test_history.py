@@ -84,7 +84,10 @@ def test_what_was_spent_adds_up(script):
     assert history.spent == sum(trial.spent for trial in history.trials.values())
     states = get_args(State)
     assert sum(history.count(state) for state in states) == len(history.trials)
-    assert len(history.running) == history.count("running")
+    for state, kept in (("running", history.running), ("paused", history.paused)):
+        assert kept == [trial for trial in history.trials.values() if trial.state == state]
+    assert history.is_running == bool(history.running)
+    assert history.ended == sum(trial.finished is not None for trial in history.trials.values())
     assert all((trial.finished is None) == (trial.state in UNDER_WAY) for trial in history.trials.values())
 
 

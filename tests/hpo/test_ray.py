@@ -28,7 +28,7 @@ WORK = {
     "endless": "sleeping_sample.py:endless",
     "waiting": "sleeping_sample.py:waiting",
 }
-SECONDS = 90.0  # that anything here may take
+SECONDS = 180.0  # that anything here may take
 
 Make = Callable[..., Any]
 
@@ -39,11 +39,13 @@ def made(joined_cluster: Any, tmp_path: Path) -> Iterator[Make]:
     runners: list[Any] = []
 
     def make(kind: str = "lanes", lanes: int = 2, workers: int | None = 2, **cluster: Any) -> Any:
+        save_every = cluster.pop("save_every", 0)
         target = Target(
             WORK[kind],
             base=str(HERE),
             folder=str(tmp_path),
             compile="never",
+            save_every=save_every,
             device="cpu" if kind == "lanes" else "",
             kind="lanes" if kind == "lanes" else "inline",
         )
@@ -78,7 +80,7 @@ def reports(heard: Collection[Heard]) -> dict[int, list[Report]]:
 
 
 def processes(runner: Any) -> list[int]:
-    return [worker.place.process for worker in runner._workers if worker.place is not None]
+    return [worker.place.process for worker in runner._crew.workers if worker.place is not None]
 
 
 def lasting(trial: int) -> TrialSpec:
@@ -103,7 +105,7 @@ def test_trials_of_a_worker_that_is_killed_start_again_and_report_as_if_nothing_
     until(runner, lambda: bool(reports(heard)), heard)
     (victim,) = [
         worker
-        for worker in runner._workers
+        for worker in runner._crew.workers
         if worker.post and worker.post.trials.keys() & reports(heard).keys()
     ]
     assert len(victim.post.trials) == 2
@@ -150,7 +152,7 @@ def test_workers_on_one_machine_load_the_data_once_and_leave_nothing(
     for one in specs:
         reports_agree(reports(heard)[one.trial], list(train(Line(), one, device=CPU)))
     # By name: what other tests kill leaves files too.
-    assert not list(Path("/dev/shm").glob(f"hpo-data-{cast(Any, runner)._name}*"))
+    assert not list(Path("/dev/shm").glob(f"hpo-data-{cast(Any, runner)._crew.name}*"))
 
 
 def test_a_trial_that_kills_its_worker_twice_has_failed_and_the_others_go_on(made: Make) -> None:
@@ -209,11 +211,11 @@ def test_a_share_that_no_node_has_is_refused_at_once(made: Make) -> None:
 def test_a_cluster_that_others_use_is_not_waited_for_without_end(
     made: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from hpo.runners import ray as on_ray
+    from hpo.runners import crew
 
     others = made(lanes=1, workers=1, cpus_per_worker=2)
     until(others, lambda: others.busy()[1] == 1, [])
-    monkeypatch.setattr(on_ray, "_WAIT", 2.0)
+    monkeypatch.setattr(crew, "_WAIT", 2.0)
     runner = made(workers=1)
     with pytest.raises(UsageError, match=r"others use it: 0 CPUs and 0 GPUs are free"):
         runner.check([GOOD])
@@ -226,7 +228,7 @@ def test_workers_that_die_again_and_again_without_a_trial_end_the_search_with_th
         for death in range(1, 9):
             until(runner, lambda: runner.busy()[1] == 2, [])
             os.kill(processes(runner)[0], signal.SIGKILL)
-            until(runner, lambda: runner._failures == death, [])  # noqa: B023 - it is called here
+            until(runner, lambda: runner._crew.failures == death, [])  # noqa: B023 - it is called here
 
     with pytest.raises(RunnerError, match="4 workers in a row could not work, the last: its process died"):
         die()
