@@ -12,10 +12,10 @@ from typing import Protocol
 
 from hpo import codec
 from hpo.errors import JournalError, UsageError
-from hpo.events import Event, StudyStarted
+from hpo.events import Event, StudyFinished, StudyStarted
 
 _BUFFER = 2**20  # bytes read at a time
-_START, _FINISH = b'{"event":"StudyStarted"', b'{"event":"StudyFinished"'
+_START, _FINISH = b'"StudyStarted"', b'"StudyFinished"'
 
 
 class Store(Protocol):
@@ -71,11 +71,7 @@ class Journal:
                     read += len(line)
                     if read > size or not line.endswith(b"\n"):
                         return  # written since, or torn
-                    try:
-                        event = codec.decode(line)
-                    except JournalError as error:
-                        raise JournalError(f"{self.path}, line {number}: {error}") from error
-                    yield event
+                    yield self._decoded(line, number)
         except OSError as error:
             raise JournalError(f"{self.path}: {error.strerror}") from error
 
@@ -104,21 +100,28 @@ class Journal:
     def latest(self) -> tuple[StudyStarted | None, bool]:
         """The latest session's first event, and whether the last event of all is that the study finished.
 
-        By the beginnings of lines: of a large journal everything else is left unread.
+        Of a large journal only lines that speak of either are decoded.
+
+        Raises:
+            JournalError: the file is missing, or one of these lines cannot be read.
         """
-        start = last = b""
+        start, last, at = None, b"", 0
         try:
             with self.path.open("rb", buffering=_BUFFER) as file:
-                for line in file:
+                for number, line in enumerate(file, start=1):
                     if line.endswith(b"\n"):
-                        last = line
-                        if line.startswith(_START):
-                            start = line
+                        last, at = line, number
+                        if _START in line and isinstance(event := self._decoded(line, number), StudyStarted):
+                            start = event
         except OSError as error:
             raise JournalError(f"{self.path}: {error.strerror}") from error
-        found = codec.decode(start) if start else None
-        assert found is None or isinstance(found, StudyStarted)
-        return found, last.startswith(_FINISH)
+        return start, _FINISH in last and isinstance(self._decoded(last, at), StudyFinished)
+
+    def _decoded(self, line: bytes, number: int) -> Event:
+        try:
+            return codec.decode(line)
+        except JournalError as error:
+            raise JournalError(f"{self.path}, line {number}: {error}") from error
 
     def open(self) -> list[Event]:
         """Take the right to write, drop a torn last line, return the events already there; see `lock`."""

@@ -30,7 +30,10 @@ SAMPLE = ROOT / "tests" / "objectives_sample.py"
 LANES = ("--set", "runner.name=lanes", "--set", "runner.compile=never", "--tracking", "none")
 
 # Growing this list is a decision: it needs a page in docs/decisions.
-CLUSTER = {"--runner", "--address", "--cpus-per-worker", "--gpus-per-worker", "--stall-seconds"}
+CLUSTER = {
+    *("--runner", "--address", "--cpus-per-worker", "--gpus-per-worker"),
+    *("--memory-per-worker", "--save-every", "--stall-seconds"),
+}
 FLAGS = {
     "search": {
         *CLUSTER,
