@@ -19,11 +19,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hpo.events import TrialFinished
+from hpo.events import TrialFinished, TrialScored
+from hpo.records import target_name
 from hpo.rows import halfway_name
 from hpo.runners.base import Target, Word
 from hpo.runners.memory import NodeMemory
 from hpo.runners.worker import serve
+from hpo.scores import scores_name
 from hpo.traces import trace_name
 
 
@@ -76,11 +78,18 @@ class _Inside:
             self._changed.notify_all()
 
     def _files(self, word: Word) -> tuple[tuple[str, bytes], ...]:
-        """Rows saved of trials, and the trace of every one that has ended, taken from the disk here."""
+        """Rows saved of trials, trace and scores of every one that has ended, taken from the disk here.
+
+        With an answer, what examples of targets gave.
+        """
         names = [halfway_name(trial) for trial in word.saved]
         for event in word.value if word.kind == "events" else ():
             if isinstance(event, TrialFinished):
                 names.extend(filter(None, (event.row, trace_name(event.trial))))
+            if isinstance(event, TrialFinished | TrialScored):
+                names.append(scores_name(event.trial))
+        if word.kind == "answer":
+            names.extend(target_name(path.stem) for path in self._folder.glob(target_name("*")))
         files: list[tuple[str, bytes]] = []
         for path in [self._folder / name for name in names]:
             if path.is_file():

@@ -9,11 +9,8 @@ from hpo.runners.base import Heard, Word
 from trials.files import whole
 
 
-def kept(word: Word, folder: Path) -> list[Heard]:
-    """The events of a word, once the rows and traces that came with them lie in the study's folder.
-
-    A trial whose row cannot be written has failed; a study without a trace is as good.
-    """
+def written(word: Word, folder: Path) -> dict[str, str]:
+    """Write what came into the study's folder; name -> why it could not be, of what could not."""
     problems: dict[str, str] = {}
     for name, data in word.files:
         try:
@@ -22,6 +19,15 @@ def kept(word: Word, folder: Path) -> list[Heard]:
                 file.write(data)
         except OSError as error:
             problems[name] = str(error)
+    return problems
+
+
+def kept(word: Word, folder: Path) -> list[Heard]:
+    """The events of a word, once the rows, traces and scores that came with them lie in the study's folder.
+
+    A trial whose row cannot be written has failed; a study without a trace is as good.
+    """
+    problems = written(word, folder)
     events: list[Heard] = []
     for event in word.value:
         if isinstance(event, TrialFinished) and event.row in problems:

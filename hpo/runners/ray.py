@@ -10,11 +10,14 @@ from typing import Any, cast
 
 from hpo.errors import RunnerError, UsageError
 from hpo.events import DataSet, Figures
+from hpo.records import target_name
 from hpo.rows import halfway_name
 from hpo.runners import joining
+from hpo.runners.arrivals import written
 from hpo.runners.base import Cluster, Heard, Target
 from hpo.runners.cluster import End, last_line
 from hpo.runners.crew import Crew, Worker
+from hpo.scores import scores_name
 from trials.spec import Config, TrialSpec
 
 
@@ -43,6 +46,8 @@ class RayRunner:
                 replies, self._crew.replies = self._crew.replies, []
                 for one, word in replies:
                     if one is worker and word.kind == "answer":
+                        for name, problem in written(word, self._folder).items():
+                            raise UsageError(f"{self._folder / name} could not be written: {problem}")
                         return word.value
                     if one is worker:
                         assert worker.place is not None
@@ -87,7 +92,9 @@ class RayRunner:
 
     def targets(self, trials: Sequence[tuple[TrialSpec, str]]) -> Figures:
         """Metrics on every target; see `Runner.targets`."""
-        files = self._rows([row for _, row in trials])
+        # What examples gave before is added to, not replaced.
+        known = (target_name(path.stem) for path in self._folder.glob(target_name("*")))
+        files = self._rows([*(row for _, row in trials), *known])
         return cast(Figures, self._ask("targets", list(trials), files=files))
 
     def _rows(self, names: Collection[str | None]) -> dict[str, bytes]:
@@ -117,7 +124,12 @@ class RayRunner:
     def _assign(self) -> None:
         by_post = {worker.post: worker for worker in self._crew.workers}
         for post, share in self._crew.roster.assign():
-            names = {name for spec in share for name in (spec.parent, halfway_name(spec.trial))}
+            names = {
+                name
+                for spec in share
+                # Scores: those of fold models that come later go beside the trial's own.
+                for name in (spec.parent, halfway_name(spec.trial), scores_name(spec.trial))
+            }
             self._crew.send(by_post[post], "start", share, files=self._rows(names))
 
     def stop(self, trials: Collection[int]) -> None:

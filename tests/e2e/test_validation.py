@@ -304,3 +304,13 @@ def test_one_trial_is_trained_with_its_fold_models(command, tmp_path: Path) -> N
     said = command("train", "study.toml", "--set", "train_families=all", "--set", "lr=0.01", "--steps", 20)
     assert said.code == 0, said.err
     assert "shifted_accuracy" in said.out
+
+
+@pytest.mark.xdist_group("ray")
+@pytest.mark.slow
+def test_fold_models_are_trained_on_a_cluster(ray_cluster, command, tmp_path: Path) -> None:
+    (tmp_path / "study.toml").write_text(LEADING.replace("workers = 1", "cpus_per_worker = 0.5\nworkers = 1"))
+    said = command(*SEARCH, "--runner", "ray", "--address", ray_cluster.address)
+    assert said.code == 0, said.err
+    assert "of fold models," in said.out
+    assert_the_leading_trial_was_chosen_and_shown_its_target(tmp_path / "studies" / "study")
