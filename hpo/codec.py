@@ -123,13 +123,13 @@ def decode(line: str | bytes) -> Event:
         JournalError: the line is not JSON, names an unknown event or field, lacks one, or has a newer format.
     """
     try:
-        table = json.loads(line)
+        raw = line.encode() if isinstance(line, str) else line
+        table = json.loads(raw)
     except ValueError as error:
         raise JournalError(f"not JSON: {error}") from error
     if not isinstance(table, dict) or "event" not in table:
         raise JournalError("not an event: a JSON object with the key 'event' is wanted")
-    is_spelled = ("$float" if isinstance(line, str) else b"$float") in line  # type: ignore[operator]
-    fields = cast(dict[str, Any], _unspell(table) if is_spelled else table)
+    fields = cast(dict[str, Any], _unspell(table) if b"$float" in raw else table)
     name = str(fields.pop("event"))
     if name not in _EVENTS:
         raise JournalError(f"unknown event {name!r}; known: {', '.join(sorted(_EVENTS))}")

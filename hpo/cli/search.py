@@ -84,7 +84,7 @@ def search(
     sampler: Annotated[
         str | None, typer.Option(help="random, sobol, grid, curve, tpe, gp, cmaes, nsga2.")
     ] = None,
-    pruner: Annotated[str | None, typer.Option(help="never, median, asha, trust.")] = None,
+    pruner: Annotated[str | None, typer.Option(help="never, median, asha, trust, pause.")] = None,
     lanes: Lanes = None,
     workers: Workers = None,
     device: Device = None,
