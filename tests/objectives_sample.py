@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -47,8 +48,9 @@ def waiting(spec: TrialSpec) -> Iterator[dict[str, float]]:
 
 
 def stuck(spec: TrialSpec) -> Iterator[dict[str, float]]:
-    """One report, then a minute of nothing."""
+    """One report, then a minute of nothing, of which a file in the working folder tells."""
     yield {"val_loss": 1.0}
+    Path("asleep").touch()
     time.sleep(60)
     yield {"val_loss": 1.0}
 

@@ -58,9 +58,9 @@ def running(tmp_path: Path) -> Iterator[list[Running]]:
     started: list[Running] = []
     yield started
     for one in started:
-        if one.process.poll() is None:
-            one.process.kill()
-            one.process.communicate()
+        one.process.kill()
+        if one.process.stdout is not None and not one.process.stdout.closed:
+            one.process.communicate()  # a test that failed must not leave pipes for others to trip over
 
 
 def search(folder: Path, running: list[Running], name: str, *words: object) -> Running:
@@ -100,6 +100,10 @@ def test_one_ctrl_c_drains_and_prints_how_to_go_on(tmp_path: Path, running: list
 def test_two_ctrl_c_stop_a_search_that_does_not_drain(tmp_path: Path, running: list[Running]) -> None:
     one = search(tmp_path, running, "stuck", "--trials", 3, "--tracking", "none")
     one.wait_for(b'"TrialReported"')
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "asleep").exists():  # between its report and its sleep it would be drained
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
     one.process.send_signal(signal.SIGINT)
     time.sleep(0.5)
     assert one.process.poll() is None, "the trial sleeps for a minute: there is nothing to drain"
