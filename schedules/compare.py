@@ -76,9 +76,14 @@ def can_be_told_apart(traces: Sequence[Trace]) -> str:
     Candidates that are not finite take no part. Without losses of the examples nothing can be said, and so
     nothing is.
     """
-    finite = [trace for trace in traces if math.isfinite(score(trace)) and len(trace.example_losses) > 1]
+    finite = [trace for trace in traces if math.isfinite(score(trace)) and len(trace.example_losses)]
     if len(finite) < 2:
         return ""
+    if any(len(trace.example_losses) == 1 for trace in finite):
+        return (
+            "no candidate can be told from another by a single example: a validation split of at least "
+            f"{examples_needed(1.0)} examples is needed"
+        )
     best, worst = min(finite, key=score), max(finite, key=score)
     if len(best.example_losses) != len(worst.example_losses):
         return ""

@@ -232,6 +232,12 @@ def test_candidates_that_the_validation_split_cannot_tell_apart_are_an_error_tha
     assert isinstance(clear.ask(), Keep)
 
 
+def test_a_single_example_chooses_no_rate():
+    tuner = race(1000, 1500, k=2)
+    with pytest.raises(TunerError, match=r"by a single example: a validation split of at least 7 examples"):
+        tuner.tell(answer(tuner.ask(), [1.0, 2.0], [np.array([1.0]), np.array([2.0])]))
+
+
 def test_few_examples_must_differ_by_more_than_two_standard_errors():
     # Four standard errors, which three examples show one time in seventeen where there is no difference.
     apart = 0.1 + np.array([-1.0, 0.0, 1.0]) * 0.1 * 3**0.5 / 4
