@@ -41,6 +41,8 @@ def header(study: Study) -> str:
         for part in study.objective.parts
     ]
     about += [theme.text(bound.words()) for bound in study.objective.bounds]
+    if study.objective.chosen_by is not None:
+        about.append(f"the winner {theme.text(study.objective.chosen_by.words())} among the leading third")
     task = study.table.get("task")
     if isinstance(task, Mapping):
         task = task.get("name")

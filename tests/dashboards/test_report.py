@@ -98,6 +98,14 @@ def test_the_report_shows_what_was_found(tmp_path):
     assert "hpo export digits --trial" in page.text
 
 
+def test_the_report_says_by_what_the_winner_is_chosen(tmp_path):
+    kfold = {"kind": "shifted-kfold", "folds_for": "leading"}
+    study = study_of([sample.start(metric="shifted_accuracy", validation=kfold)], tmp_path)
+    text = " ".join(Page(render(study)).text.split())
+    assert "Lower val_loss is better · the winner maximises shifted_accuracy among the leading third" in text
+    assert "the winner" not in Page(render(study_of([sample.start()], tmp_path))).text
+
+
 def test_a_test_split_that_was_not_read_is_said(tmp_path):
     events = [event for event in sample.events(6) if not isinstance(event, StudyFinished)]
     page = Page(render(study_of(events, tmp_path)))
