@@ -89,6 +89,7 @@ def _outside(value: Any) -> Any:
 _ENCODER = json.JSONEncoder(
     allow_nan=False, separators=(",", ":"), ensure_ascii=False, default=_outside, check_circular=False
 )
+_DECODER = json.JSONDecoder()
 _FIELDS = {kind: tuple(one.name for one in dataclasses.fields(kind)) for kind in _EVENTS.values()}
 
 
@@ -123,13 +124,15 @@ def decode(line: str | bytes) -> Event:
         JournalError: the line is not JSON, names an unknown event or field, lacks one, or has a newer format.
     """
     try:
-        raw = line.encode() if isinstance(line, str) else line
-        table = json.loads(raw)
+        text = (line if isinstance(line, str) else line.decode()).strip()
+        table, end = _DECODER.raw_decode(text)  # `loads` would find out the encoding and look for spaces
     except ValueError as error:
         raise JournalError(f"not JSON: {error}") from error
+    if end < len(text):
+        raise JournalError(f"not JSON: more follows after character {end}")
     if not isinstance(table, dict) or "event" not in table:
         raise JournalError("not an event: a JSON object with the key 'event' is wanted")
-    fields = cast(dict[str, Any], _unspell(table) if b"$float" in raw else table)
+    fields = cast(dict[str, Any], _unspell(table) if "$float" in text else table)
     name = str(fields.pop("event"))
     if name not in _EVENTS:
         raise JournalError(f"unknown event {name!r}; known: {', '.join(sorted(_EVENTS))}")

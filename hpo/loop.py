@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from hpo.collecting import uncollected
 from hpo.compared import compared
 from hpo.errors import HpoError
 from hpo.events import (
@@ -134,8 +135,9 @@ class Search:
             Interrupted: `interrupt` was called; the journal can be taken up.
             RunnerError: trials cannot execute at all.
         """
-        for event in recorded:
-            self._tell(event)
+        with uncollected():  # a million trials are a fifth faster told
+            for event in recorded:
+                self._tell(event)
         is_taken_up = self.history.study is not None
         self._publish([self.begin, *self.notices])
         if self.data and self.data != self.history.data:
