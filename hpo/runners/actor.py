@@ -10,7 +10,6 @@ import os
 import re
 import shutil
 import socket
-import tempfile
 import threading
 import time
 import traceback
@@ -23,6 +22,7 @@ from hpo.events import TrialFinished, TrialScored
 from hpo.records import target_name
 from hpo.rows import halfway_name
 from hpo.runners.base import Target, Word
+from hpo.runners.lodging import lodging
 from hpo.runners.memory import NodeMemory
 from hpo.runners.worker import serve
 from hpo.scores import scores_name
@@ -133,7 +133,7 @@ class Actor:
     """
 
     def __init__(self, kind: str, target: Target, lanes: int | None, search: str) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="hpo-worker-"))
+        self._folder = lodging()
         self._kind, self._lanes, self._search = kind, lanes, search
         self._target = dataclasses.replace(
             target, base=os.path.abspath(target.base), folder=str(self._folder)

@@ -5,6 +5,7 @@ import re
 import signal
 import time
 from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,6 +13,7 @@ import pytest
 
 from hpo.errors import RunnerError, UsageError
 from hpo.events import Noticed, TrialFinished, TrialReported
+from hpo.rows import halfway_name
 from hpo.runners.base import Cluster, Heard, Target, build
 from tests.sleeping_sample import value
 from tests.trials_sample import CPU, Line, reports_agree, spec
@@ -134,6 +136,84 @@ class Counting(Line):
 """
 
 
+@dataclass
+class Gated:
+    """`Line`, which writes down every step by process, and from its 60th on waits while `gate` is there."""
+
+    folder: Path
+
+    def __post_init__(self) -> None:
+        (self.folder / "gated.py").write_text(GATED.format(folder=str(self.folder)))
+        (self.folder / "gate").touch()
+
+    def open(self) -> None:
+        (self.folder / "gate").unlink()
+
+    def steps(self) -> dict[int, int]:
+        """Process -> steps that it trained."""
+        return {int(path.suffix[1:]): path.stat().st_size for path in self.folder.glob("steps.*")}
+
+
+GATED = """
+import os, time
+from pathlib import Path
+from tests.trials_sample import Line
+
+FOLDER = Path({folder!r})
+MINE = FOLDER / f"steps.{{os.getpid()}}"
+
+class Gated(Line):
+    def loss(self, model, batch, hyper):
+        with MINE.open("a") as file:
+            file.write(".")
+        while MINE.stat().st_size >= 60 and (FOLDER / "gate").exists():
+            time.sleep(0.01)
+        return super().loss(model, batch, hyper)
+"""
+
+
+def test_trials_of_a_worker_that_is_killed_go_on_from_their_saved_rows(
+    joined_cluster: Any, tmp_path: Path
+) -> None:
+    task = Gated(tmp_path)
+    study = tmp_path / "study"
+    target = Target("gated.py:Gated", base=str(tmp_path), folder=str(study), compile="never", save_every=2)
+    runner = cast(Any, build("ray", target, 2, 2, Cluster(cpus_per_worker=0.5)))
+    specs = [spec(GOOD, trial, budget=200, rungs=(15, 90, 130)) for trial in range(4)]
+    heard: list[Heard] = []
+    try:
+        until(runner, lambda: runner.busy()[1] == 4, heard)
+        runner.start(specs)
+        saved = [study / halfway_name(one.trial) for one in specs]
+        # Frozen amid a step: nothing is saved any more, and all that was is here.
+        until(runner, lambda: sorted(task.steps().values()) == [60, 60], heard)
+        until(runner, lambda: all(path.is_file() for path in saved), heard)
+        victim, survivor = runner._crew.workers
+        lost = sorted(victim.post.trials)
+        os.kill(victim.place.process, signal.SIGKILL)
+        until(runner, lambda: victim not in runner._crew.workers and len(processes(runner)) == 2, heard)
+        (successor,) = {*processes(runner)} - {survivor.place.process}
+        until(runner, lambda: task.steps().get(successor) == 60, heard)
+        task.open()
+        until(runner, lambda: len(ends(heard)) == 4, heard)
+    finally:
+        runner.close()
+    assert {event.outcome for event in ends(heard).values()} == {"completed"}
+    notice = next(event for event in heard if isinstance(event, Noticed) and event.topic == "taken up")
+    went_on = {int(trial): int(step) for trial, step in re.findall(r"(\d+) from step (\d+)", notice.text)}
+    assert sorted(went_on) == lost
+    (saved_step,) = set(went_on.values())
+    assert 0 < saved_step < 60
+    # Nobody trained what was saved a second time.
+    assert task.steps() == {
+        victim.place.process: 60,
+        survivor.place.process: 200,
+        successor: 200 - saved_step,
+    }
+    for one in specs:
+        reports_agree(reports(heard)[one.trial], list(train(Line(), one, device=CPU)))
+
+
 def test_workers_on_one_machine_load_the_data_once_and_leave_nothing(
     joined_cluster: Any, tmp_path: Path
 ) -> None:
@@ -201,6 +281,52 @@ def test_capacity_follows_nodes_that_join_and_leave(made: Make, joined_cluster: 
     assert any("its node has left" in event.text for event in heard if isinstance(event, Noticed))
     assert_as_if_nothing_had_been(heard, specs)
     assert runner.busy() == (0, 1)
+
+
+GREEDY = """
+import os, time
+from pathlib import Path
+
+FOLDER = Path({folder!r})
+HOARD = []
+
+def greedy(spec):
+    with (FOLDER / f"trial.{{spec.trial}}").open("a") as file:
+        file.write(f"{{os.getpid()}}\\n")
+    HOARD.append(b"x" * int(spec.config["gib"] * 2**30))
+    for rung in spec.rungs:
+        time.sleep(0.2)
+        yield {{"step": rung, "val_loss": 1 / rung}}
+"""
+
+
+def test_a_worker_over_its_memory_is_replaced_and_its_trials_end_first(
+    joined_cluster: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "greedy.py").write_text(GREEDY.format(folder=str(tmp_path)))
+    target = Target("greedy.py:greedy", base=str(tmp_path), folder=str(tmp_path / "study"), kind="inline")
+    share = Cluster(cpus_per_worker=0.5, memory_per_worker=0.5)
+    runner = cast(Any, build("ray", target, 2, 1, share))
+    # Of the first pair one is too much; of the others none is.
+    sizes = [0.4, 0.4, 0.0, 0.0]  # GiB
+    specs = [TrialSpec(trial, {"gib": size}, trial, 9, (3, 6, 9), 9, 0) for trial, size in enumerate(sizes)]
+    heard: list[Heard] = []
+    try:
+        until(runner, lambda: runner.busy()[1] == 2, heard)
+        runner.start(specs)
+        until(runner, lambda: len(ends(heard)) == 4, heard)
+        assert runner.busy() == (0, 2)
+    finally:
+        runner.close()
+    assert {event.outcome for event in ends(heard).values()} == {"completed"}
+    for one in specs:
+        assert [report.spent for report in reports(heard)[one.trial]] == list(one.rungs)
+    (notice,) = [event for event in heard if isinstance(event, Noticed)]
+    assert re.match(r"a worker has grown to (0\.[5-9]|1\.\d) GiB, more than 0\.5: another takes", notice.text)
+    by = [(tmp_path / f"trial.{trial}").read_text().split() for trial in range(4)]
+    # Each was begun once: the first two in one process, the others in the next.
+    assert [len(pids) for pids in by] == [1, 1, 1, 1]
+    assert by[0] == by[1] != by[2] == by[3]
 
 
 def test_a_share_that_no_node_has_is_refused_at_once(made: Make) -> None:
