@@ -17,6 +17,8 @@ from hpo.space.domains import same
 
 _APART = 0.7  # size of a choice's column, and radius of the arc: different is about as far as low from high
 
+_FINE = 1e-10  # of a range, by which a point may differ from that of its value
+
 
 class Features:
     """Arithmetic on many points of the unit cube of a space at once.
@@ -88,10 +90,29 @@ class Features:
         return np.concatenate(parts, 1) if parts else np.zeros((len(points), 0))
 
 
+def _is_coarse(domain: Float) -> bool:
+    """Whether so few floats lie between the bounds that a point is not the one its value is encoded as."""
+    low, high, step = domain.low, domain.high, np.spacing(max(abs(domain.low), abs(domain.high)))
+    if domain.scale == "log":
+        low, high = math.log(low), math.log(high)
+        # What a value is rounded by, and what its logarithm is.
+        step = max(float(np.finfo(float).eps), float(np.spacing(max(abs(low), abs(high)))))
+        if domain.low < np.finfo(float).tiny:
+            step = max(step, math.ulp(0.0) / domain.low)
+    return step > _FINE * (high - low)
+
+
 def _levels(domain: Domain) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """(n,) coordinates -> ((n,) whole number or index of the choice, (n,) coordinate it is encoded as)."""
     if isinstance(domain, Float):
-        return lambda points: (points, points)
+        if not _is_coarse(domain):
+            return lambda points: (points, points)
+
+        def of_few(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            found = np.array([domain.encode(domain.decode(float(point))) for point in points], float)
+            return found, found
+
+        return of_few
     if isinstance(domain, Choice):
         count = len(domain.choices)
 

@@ -15,7 +15,7 @@ from hpo.samplers.base import build
 from hpo.samplers.features import Features
 from hpo.samplers.gaussian import Kernel, Posterior, default, learn, log_improvement
 from hpo.samplers.parzen import Density
-from hpo.space import Choice, Float, Int, Space
+from hpo.space import Choice, Domain, Float, Int, Space
 from tests.hpo_strategies import EXAMPLE, random_points, spaces
 from trials.spec import Report, TrialSpec
 
@@ -34,6 +34,26 @@ def test_points_are_snapped_and_active_as_the_space_says(space: Space, seed: int
         assert [name for name, here in zip(space.names, row, strict=True) if here] == [
             name for name in space.names if name in config
         ]
+
+
+@pytest.mark.parametrize(
+    "domain",
+    [
+        Float(0.0, 5e-324),
+        Float(1e9, 1e9 + 1e-6),
+        Float(1.0, 1.0 + 1e-9),
+        Float(1.0, 1.0 + 1e-9, "log"),
+        Float(5e-324, 2e-322, "log"),
+        Float(5e-324, 1.0, "log"),
+        Int(2**40 - 1, 2**40, "log"),
+    ],
+    ids=str,
+)
+def test_points_are_snapped_where_few_numbers_lie_between_the_bounds(domain: Domain) -> None:
+    space = Space({"x": domain})
+    points = random_points(space, 50)
+    configs = [space.decode(point) for point in points]
+    np.testing.assert_allclose(Features(space).snapped(points), space.encode(configs), atol=1e-9)
 
 
 def distance(features: Features, a: list[float], b: list[float]) -> float:
