@@ -19,6 +19,9 @@ from hpo.events import (
     Event,
     Noticed,
     StudyFinished,
+    StudyPaused,
+    StudyResumed,
+    StudyScaled,
     StudyStarted,
     TrialFinished,
     TrialPaused,
@@ -32,9 +35,10 @@ from trials.spec import Report, TrialSpec
 from trials.validation import FoldModel
 
 # 2: Noticed, and trials that ended out of memory; 3: wall of reports; 4: TrialScored, and folds of specs,
-# DataLoaded, and targets; 5: studies that ended in an error, origins of trials, TrialPaused and TrialResumed
-FORMAT = 5
-_READS = (1, 2, 3, 4, FORMAT)
+# DataLoaded, and targets; 5: studies that ended in an error, origins of trials, TrialPaused and TrialResumed;
+# 6: StudyPaused, StudyResumed and StudyScaled
+FORMAT = 6
+_READS = (1, 2, 3, 4, 5, FORMAT)
 
 _SPELLED = ("inf", "-inf", "nan")
 
@@ -50,6 +54,9 @@ _EVENTS: dict[str, type[Event]] = {
         TrialPaused,
         TrialResumed,
         TrialFinished,
+        StudyPaused,
+        StudyResumed,
+        StudyScaled,
         StudyFinished,
         Noticed,
     )

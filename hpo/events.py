@@ -126,6 +126,32 @@ class TrialFinished:
 
 
 @dataclass(frozen=True, slots=True)
+class StudyPaused:
+    """The user paused the running search: nothing trains until a StudyResumed, or another session."""
+
+    time: float
+    order: str = ""  # by which whoever gave it finds the answer, as in the next two
+
+
+@dataclass(frozen=True, slots=True)
+class StudyResumed:
+    """The user let a paused search go on."""
+
+    time: float
+    order: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StudyScaled:
+    """The user changed how many workers the running search has."""
+
+    workers: int  # to have at most; those that are too many leave when their trials have ended
+    time: float
+    order: str = ""
+    error: str = ""  # why nothing was changed
+
+
+@dataclass(frozen=True, slots=True)
 class StudyFinished:
     """A limit was reached. Selection is over: the test split and the targets may have been read."""
 
@@ -156,6 +182,9 @@ Event = (
     | TrialPaused
     | TrialResumed
     | TrialFinished
+    | StudyPaused
+    | StudyResumed
+    | StudyScaled
     | StudyFinished
     | Noticed
 )

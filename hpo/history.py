@@ -14,6 +14,9 @@ from hpo.events import (
     Event,
     Noticed,
     StudyFinished,
+    StudyPaused,
+    StudyResumed,
+    StudyScaled,
     StudyStarted,
     TrialFinished,
     TrialPaused,
@@ -112,6 +115,8 @@ class History:
         self._elapsed_before = 0.0
         self._session_start = math.nan
         self._last_time = math.nan
+        self._rested = 0.0  # seconds of this session in which the study was paused, until it last went on
+        self._paused_since = math.nan  # NaN: the study is not paused
         self.ended_since_best = 0  # trials, since a completed one last was a new best, or entered the front
         self._running: dict[int, Trial] = {}
         self._paused: dict[int, Trial] = {}
@@ -124,11 +129,11 @@ class History:
         """Take in one event."""
         match event:
             case StudyStarted():
-                if self.sessions:
-                    self._elapsed_before += self._last_time - self._session_start
+                self._elapsed_before = self.elapsed()
                 self.study, self.finish = event, None
                 self.sessions += 1
                 self._session_start = event.time
+                self._rested, self._paused_since = 0.0, math.nan
             case DataLoaded():
                 self.data = event.sets
             case TrialStarted(spec):
@@ -163,6 +168,15 @@ class History:
                 if event.best is not None and event.test:
                     self.tested[event.best] = event.test
                 self.targeted.update((int(trial), found) for trial, found in event.targets.items())
+            case StudyPaused(time):
+                if not self.is_paused:
+                    self._paused_since = time
+            case StudyResumed(time):
+                if self.is_paused:
+                    self._rested += max(0.0, time - self._paused_since)
+                    self._paused_since = math.nan
+            case StudyScaled():
+                pass
             case Noticed():
                 self.notices.append(event)
         self._last_time = event.time
@@ -326,12 +340,19 @@ class History:
         """How many trials are in this state."""
         return sum(trial.state == state for trial in self.trials.values())
 
+    @property
+    def is_paused(self) -> bool:
+        """Whether the user paused the study in this session; its trials are running all the same."""
+        return not math.isnan(self._paused_since)
+
     def elapsed(self, now: float | None = None) -> float:
-        """Seconds of search over all sessions, up to `now` (default: the last event)."""
+        """Seconds of search over all sessions, up to `now` (default: the last event), without its pauses."""
         if not self.sessions:
             return 0.0
         end = self._last_time if now is None else now
-        return self._elapsed_before + max(0.0, end - self._session_start)
+        if self.is_paused:
+            end = min(end, self._paused_since)
+        return self._elapsed_before + max(0.0, end - self._session_start - self._rested)
 
 
 def readings(history: History) -> str:

@@ -23,6 +23,9 @@ from hpo.events import (
     Listener,
     Noticed,
     StudyFinished,
+    StudyPaused,
+    StudyResumed,
+    StudyScaled,
     StudyStarted,
     Suggestion,
     TrialFinished,
@@ -37,9 +40,10 @@ from hpo.history import History, Trial
 from hpo.leading import fold_specs, whole, without_score
 from hpo.limits import Limits
 from hpo.objective import Objective
+from hpo.orders import Order, Orders
 from hpo.pruners.base import Pauser, Pruner
 from hpo.rows import halfway_name
-from hpo.runners.base import Heard, Pausing, Runner
+from hpo.runners.base import Heard, Pausing, Runner, Scaling
 from hpo.samplers.base import Sampler
 from hpo.store import Store
 from trials.seeding import key
@@ -123,6 +127,10 @@ class Search:
     _noticed: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])  # topics and texts
     _interrupted: bool = False
     _is_told: bool = False  # every metric that is sought or bounded was reported
+    _orders: Orders = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._orders = Orders(self.folder)
 
     def interrupt(self) -> None:
         """End after the events at hand; callable from a signal handler."""
@@ -135,6 +143,7 @@ class Search:
             Interrupted: `interrupt` was called; the journal can be taken up.
             RunnerError: trials cannot execute at all.
         """
+        self._orders.forget()
         with uncollected():  # a million trials are a fifth faster told
             for event in recorded:
                 self._tell(event)
@@ -197,11 +206,53 @@ class Search:
                 self._again.append(trial.spec)
                 self._known[number] = trial.spent
 
+    # -- orders -------------------------------------------------------------------------------------------
+
+    def _attend(self, hear: Callable[[Sequence[Heard]], None]) -> None:
+        """Obey what was ordered; while the study is paused, only listen, until it goes on.
+
+        Raises:
+            Interrupted: `interrupt` was called.
+        """
+        self._obey()
+        while self.history.is_paused:
+            if self._interrupted:
+                raise Interrupted
+            # What was under way when it was paused may yet have something to say.
+            hear(self.runner.poll(_POLL_SECONDS))
+            self._obey()
+
+    def _obey(self) -> None:
+        for order in self._orders.take(lambda line: self._notice([Noticed("order", line, self.clock())])):
+            now = self.clock()
+            match order.verb:
+                case "pause":
+                    self._publish([StudyPaused(now, order.name)])
+                    self.runner.rest()
+                case "resume":
+                    self._publish([StudyResumed(now, order.name)])
+                    self.runner.wake()
+                case "scale":
+                    self._scale(order, now)
+
+    def _scale(self, order: Order, now: float) -> None:
+        if isinstance(self.runner, Scaling):
+            self._publish([StudyScaled(order.workers, now, order.name)])
+            self.runner.scale(order.workers)
+            return
+        error = (
+            "its trials train in the process of the search, which is its one worker: end it and take it up "
+            f"with `hpo resume {self.begin.name} --runner processes --workers {order.workers}`, or with "
+            "--lanes N for more trials side by side"
+        )
+        self._publish([StudyScaled(order.workers, now, order.name, error)])
+
     # -- the loop -----------------------------------------------------------------------------------------
 
     def _loop(self) -> str:
         exhausted = ""
         while True:
+            self._attend(self._hear)
             if self._interrupted:
                 raise Interrupted
             reason = self.limits.reached(self.history, self.clock())
@@ -433,14 +484,8 @@ class Search:
         self._notice([Noticed("folds", line, self.clock())])
         running: set[int] = set()
         scored: dict[int, TrialScored] = {}
-        while waiting or running:
-            if self._interrupted:
-                raise Interrupted
-            if free := min(self.runner.free(), len(waiting)):
-                specs = [waiting.popleft() for _ in range(free)]
-                running |= {spec.trial for spec in specs}
-                self._start(specs)
-            events = self.runner.poll(_POLL_SECONDS)
+
+        def hear(events: Sequence[Heard]) -> None:
             self._notice(events)
             for event in events:
                 if isinstance(event, TrialScored) and event.trial in running:
@@ -449,6 +494,16 @@ class Search:
                     running.remove(event.trial)
                     found = scored.get(event.trial) or without_score(event.trial, event)
                     self._publish([whole(self.history.trials[event.trial], found)])
+
+        while waiting or running:
+            self._attend(hear)
+            if self._interrupted:
+                raise Interrupted
+            if free := min(self.runner.free(), len(waiting)):
+                specs = [waiting.popleft() for _ in range(free)]
+                running |= {spec.trial for spec in specs}
+                self._start(specs)
+            hear(self.runner.poll(_POLL_SECONDS))
 
     # -- the end ------------------------------------------------------------------------------------------
 

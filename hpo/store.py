@@ -8,14 +8,23 @@ import fcntl
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from hpo import codec
 from hpo.errors import JournalError, UsageError
-from hpo.events import Event, StudyFinished, StudyStarted
+from hpo.events import Event, StudyFinished, StudyPaused, StudyResumed, StudyScaled, StudyStarted
 
 _BUFFER = 2**20  # bytes read at a time
-_START, _FINISH = b'"StudyStarted"', b'"StudyFinished"'
+_STUDY = b'"Study'  # in lines that say something of a study as a whole
+
+
+class Latest(NamedTuple):
+    """The latest session of a journal, by the few lines that speak of it."""
+
+    start: StudyStarted
+    is_finished: bool = False  # the last event of all is that the study finished
+    is_paused: bool = False
+    workers: int | None = None  # that it was scaled to; None: it was not
 
 
 class Store(Protocol):
@@ -97,25 +106,47 @@ class Journal:
             raise JournalError(f"{self.path}: {error.strerror}") from error
         return tail[tail.rfind(b"\n") + 1 :]
 
-    def latest(self) -> tuple[StudyStarted | None, bool]:
-        """The latest session's first event, and whether the last event of all is that the study finished.
+    def latest(self) -> Latest | None:
+        """How the latest session stands; None where none has begun.
 
-        Of a large journal only lines that speak of either are decoded.
+        Of a large journal only lines that speak of a session are decoded.
 
         Raises:
             JournalError: the file is missing, or one of these lines cannot be read.
         """
-        start, last, at = None, b"", 0
+        found: Latest | None = None
+        is_finished = False
         try:
             with self.path.open("rb", buffering=_BUFFER) as file:
                 for number, line in enumerate(file, start=1):
-                    if line.endswith(b"\n"):
-                        last, at = line, number
-                        if _START in line and isinstance(event := self._decoded(line, number), StudyStarted):
-                            start = event
+                    if not line.endswith(b"\n"):
+                        break
+                    event = self._decoded(line, number) if _STUDY in line else None
+                    is_finished = isinstance(event, StudyFinished)
+                    if isinstance(event, StudyStarted):
+                        found = Latest(event)
+                    elif found is not None and isinstance(event, StudyPaused | StudyResumed):
+                        found = found._replace(is_paused=isinstance(event, StudyPaused))
+                    elif found is not None and isinstance(event, StudyScaled) and not event.error:
+                        found = found._replace(workers=event.workers)
         except OSError as error:
             raise JournalError(f"{self.path}: {error.strerror}") from error
-        return start, _FINISH in last and isinstance(self._decoded(last, at), StudyFinished)
+        return None if found is None else found._replace(is_finished=is_finished)
+
+    def is_being_written(self) -> bool:
+        """Whether a process has the right to write, as far as this machine can see.
+
+        Raises:
+            JournalError: the file cannot be read.
+        """
+        try:
+            with self.path.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError as error:
+            raise JournalError(f"{self.path}: {error.strerror}") from error
+        return False
 
     def _decoded(self, line: bytes, number: int) -> Event:
         try:

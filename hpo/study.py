@@ -10,7 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,7 +28,7 @@ from hpo.options import unknown
 from hpo.pruners.base import Pruner
 from hpo.runners import base as runners
 from hpo.samplers.base import Sampler
-from hpo.store import Journal
+from hpo.store import Journal, Latest
 
 JOURNAL, STUDY_FILE, REPORT = "journal.jsonl", "study.toml", "report.html"
 _PARTIAL = f".{STUDY_FILE}.partial"
@@ -108,16 +108,20 @@ def _never_began(folder: Path) -> JournalError:
     )
 
 
-def latest(folder: Path) -> tuple[StudyStarted, bool]:
-    """The latest session's first event, and whether the study has finished; little of the journal is read.
+def latest(folder: Path) -> Latest:
+    """How the latest session stands, with the workers that it was scaled to; little of it is decoded.
 
     Raises:
         JournalError: it cannot be read as written.
     """
-    start, is_finished = Journal(folder / JOURNAL).latest()
-    if start is None:
+    found = Journal(folder / JOURNAL).latest()
+    if found is None:
         raise _never_began(folder)
-    return start, is_finished
+    if found.workers is None:
+        return found
+    table = found.start.study
+    runner = {**cast(Mapping[str, Any], table.get("runner", {})), "workers": found.workers}
+    return found._replace(start=replace(found.start, study={**table, "runner": runner}))
 
 
 def config_of(start: StudyStarted, folder: Path, settings: Sequence[str] = ()) -> StudyConfig:

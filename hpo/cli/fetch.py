@@ -1,25 +1,20 @@
 """`hpo fetch`: the folder of a study that a cluster runs, brought home."""
 
-import secrets
 import sys
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from hpo import study, studyfile
+from hpo import study
+from hpo.cli import there as heads
 from hpo.cli.look import print_line
 from hpo.cli.options import Debug, Root
 from hpo.cli.submit import ADDRESS, THERE, Address, head_at
-from hpo.errors import RunnerError, StudyExists, UsageError
+from hpo.errors import StudyExists
 from hpo.runners.parcel import unpacked
 from hpo.store import Journal
 
-if TYPE_CHECKING:
-    from hpo.runners.submission import Head
-
-_LOOK = 0.5  # seconds between two looks at what the head does for us
 _PATIENCE = 600.0  # seconds that the head may take to pack a study
 
 
@@ -39,17 +34,14 @@ def fetch(
 ) -> None:
     """Bring the folder of a study home that a cluster runs or ran; as often as you like."""
     head = head_at(address)
-    sent = next((one for one in head.all() if name in (one.name, one.facts.get("hpo_study"))), None)
-    facts = sent.facts if sent is not None else dict[str, str]()
-    name = facts.get("hpo_study", name)
-    studyfile.check_name(name)
-    folder = root / name
+    found = heads.find(head, name, there)
+    folder = root / found.name
     _check_replaceable(folder)
-    text = _packed_there(head, name, there or facts.get("hpo_there", THERE))
+    text = heads.said(head, "fetch", ["hpo.runners.parcel", found.folder], _PATIENCE)
     _take_place(text, folder)
     history, _, _ = study.read(folder)
     assert history.study is not None
-    uri = tracking or facts.get("hpo_tracking", "none")
+    uri = tracking or found.tracking
     config = study.config_of(history.study, folder, [f'tracking.uri="{uri}"'])
     study.complete(config, folder, _to_stderr)
     running = len(history.running)
@@ -59,26 +51,6 @@ def fetch(
 
 def _to_stderr(line: str) -> None:
     sys.stderr.write(f"hpo: {line}\n")
-
-
-def _packed_there(head: "Head", name: str, there: str) -> str:
-    """The study's folder as lines, as the head packs it."""
-    known_as = head.submit(
-        ["hpo.runners.parcel", f"{there.rstrip('/')}/{name}"], f"hpo-fetch-{secrets.token_hex(8)}"
-    )
-    deadline = time.monotonic() + _PATIENCE
-    while not (ended := head.look(known_as)).has_ended:
-        if time.monotonic() > deadline:
-            raise RunnerError(
-                f"the head at {head.address} has not packed the study in {_PATIENCE:.0f} seconds"
-            )
-        time.sleep(_LOOK)
-    text = head.output(known_as)
-    head.forget(known_as)
-    if ended.state != "SUCCEEDED":
-        said = [line for line in text.splitlines() if line.startswith("hpo: ")]
-        raise UsageError(said[-1].removeprefix("hpo: ") if said else f"{known_as}: {ended.message}")
-    return text
 
 
 def _check_replaceable(folder: Path) -> None:

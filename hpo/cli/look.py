@@ -40,6 +40,8 @@ def print_json(value: Any) -> None:
 def _state(history: History) -> str:
     if history.finish is not None:
         return "failed" if history.finish.error else "finished"
+    if history.is_paused:
+        return "paused"
     return "running or interrupted" if history.trials else "empty"
 
 

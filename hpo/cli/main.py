@@ -12,7 +12,21 @@ from collections.abc import Callable
 
 import typer
 
-from hpo.cli import bench, explain, export, extend, fetch, init, look, schedule, search, submit, system, train
+from hpo.cli import (
+    bench,
+    control,
+    explain,
+    export,
+    extend,
+    fetch,
+    init,
+    look,
+    schedule,
+    search,
+    submit,
+    system,
+    train,
+)
 from hpo.errors import HpoError, RunnerError
 
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 3
@@ -66,6 +80,8 @@ app = typer.Typer(
 for _name, _command in {
     "search": search.search,
     "resume": search.resume,
+    "pause": control.pause,
+    "scale": control.scale,
     "submit": submit.submit,
     "fetch": fetch.fetch,
     "train": train.train,

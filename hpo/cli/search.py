@@ -2,7 +2,7 @@
 
 import json as json_module
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, cast
@@ -10,7 +10,9 @@ from typing import Annotated, cast
 import typer
 
 from hpo import config as configs
-from hpo import study, studyfile
+from hpo import control, study, studyfile
+from hpo.cli.control import tell_there
+from hpo.cli.look import print_line
 from hpo.cli.options import Debug, Root, Settings
 from hpo.config import StudyConfig
 from hpo.errors import UsageError
@@ -19,6 +21,7 @@ from hpo.listeners import console
 from hpo.listeners.summary import summary
 from hpo.options import unknown
 from hpo.runners import base as runners
+from hpo.store import Latest
 
 Lanes = Annotated[
     str | None,
@@ -157,9 +160,13 @@ def resume(
     settings: Settings = None,
     debug: Debug = False,
 ) -> None:
-    """Take up a study: after an interruption, or with a raised limit."""
+    """Take up a study: after an interruption, with a raised limit; or let one go on that `hpo pause` paused."""
+    if address is not None and address.startswith(("http://", "https://")):
+        # The head of a cluster that runs it by itself.
+        print_line(tell_there(name, address, "", "resume"))
+        return
     folder = study.find(name, root)
-    start, is_finished = study.latest(folder)
+    latest = study.latest(folder)
     flags = {
         "limits.trials": trials,
         "limits.seconds": seconds,
@@ -177,8 +184,11 @@ def resume(
         "tracking.uri": tracking,
     }
     changes = [*_as_settings(flags), *(settings or [])]
-    config = study.config_of(start, folder, changes)
-    history = study.read(folder)[0] if is_finished else None
+    if control.is_running(folder):
+        print_line(_woken(folder, latest, changes))
+        return
+    config = study.config_of(latest.start, folder, changes)
+    history = study.read(folder)[0] if latest.is_finished else None
     if history is not None and history.finish is not None and not history.running:
         limits = config.limits
         ended = limits.reached(history, history.finish.time) or limits.exhausted(history, config.steps)
@@ -192,6 +202,23 @@ def resume(
             study.complete(config, folder, _to_stderr)
             return
     _run(config, folder, json, debug)
+
+
+def _woken(folder: Path, latest: Latest, changes: Sequence[str]) -> str:
+    """Let a study go on that runs and is paused; what was done, as a line.
+
+    Raises:
+        UsageError: it is not paused, or is to be changed.
+    """
+    if latest.is_paused and not changes:
+        return control.tell(folder, "resume")
+    if latest.is_paused:
+        what = (
+            "paused, and still has its process: `hpo resume` alone lets it go on; end it before you change it"
+        )
+    else:
+        what = "not paused: wait for that search to end, or stop it"
+    raise UsageError(f"{folder / study.JOURNAL} is being written by another process. It is {what}")
 
 
 def _auto_or_count(flag: str, given: str | None, least: int = 1) -> str | int | None:

@@ -17,6 +17,9 @@ from hpo.events import (
     Listener,
     Noticed,
     StudyFinished,
+    StudyPaused,
+    StudyResumed,
+    StudyScaled,
     StudyStarted,
     TrialFinished,
     TrialScored,
@@ -153,6 +156,8 @@ class Plain:
             self._lines.show(f"ended: {event.reason}")
         elif isinstance(event, Noticed):
             self._lines.show(f"note: {event.text}")
+        elif isinstance(event, StudyPaused | StudyResumed | StudyScaled):
+            self._lines.show(ordered(event))
         elif isinstance(event, TrialScored):
             self._lines.show(scored(self.history, event))
         elif isinstance(event, TrialFinished):
@@ -182,6 +187,19 @@ def opening(history: History) -> str:
     if history.trials:
         parts.append(f"(taken up: {history.ended} trials ended, {words.count(history.spent)} steps spent)")
     return " ".join(parts)
+
+
+def ordered(event: StudyPaused | StudyResumed | StudyScaled) -> str:
+    """One line on what the user ordered of a running search."""
+    match event:
+        case StudyPaused():
+            return "paused: `hpo resume` lets it go on"
+        case StudyResumed():
+            return "goes on"
+        case StudyScaled(workers, error=""):
+            return f"workers: {workers} from now on"
+        case StudyScaled(workers, error=error):
+            return f"workers: not {workers}: {error}"
 
 
 def ending(history: History, trial: Trial, is_best: bool) -> str:

@@ -15,11 +15,21 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from hpo.events import Event, Noticed, StudyFinished, StudyStarted, TrialFinished, TrialScored
+from hpo.events import (
+    Event,
+    Noticed,
+    StudyFinished,
+    StudyPaused,
+    StudyResumed,
+    StudyScaled,
+    StudyStarted,
+    TrialFinished,
+    TrialScored,
+)
 from hpo.history import History, State, Trial
 from hpo.limits import Limits
 from hpo.listeners import words
-from hpo.listeners.console import Lanes, ending, opening, scored, searched
+from hpo.listeners.console import Lanes, ending, opening, ordered, scored, searched
 from hpo.listeners.progress import Progress
 from hpo.listeners.rates import evenly, followed, has_default_schedule, rate_curve
 from hpo.objective import Objective
@@ -85,6 +95,8 @@ class Live:
             self.note(f"ended: {event.reason}")
         elif isinstance(event, Noticed):
             self.note(f"note: {event.text}")
+        elif isinstance(event, StudyPaused | StudyResumed | StudyScaled):
+            self.note(ordered(event))
         elif isinstance(event, TrialScored):
             self.note(scored(self._history, event))
         elif isinstance(event, TrialFinished):
@@ -201,6 +213,8 @@ class Live:
 
     def _states(self) -> Text:
         text = Text()
+        if self._history.is_paused:
+            text.append("study paused  ", style="bold blue")
         for state, style in _STYLES.items():
             if trials := self._history.count(state):
                 text.append(f"{trials} {state}  ", style=style)
@@ -217,6 +231,8 @@ class Live:
             busy, lanes = self._lanes()
             parts.append(f"{busy} of {lanes} lanes busy")
         parts.append(words.duration(history.elapsed(now)))
+        if history.is_paused:
+            return ", ".join(parts)
         left = self._progress.seconds_left(history, now)
         if left:
             parts.append(f"about {words.duration(left)} left")

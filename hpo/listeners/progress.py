@@ -12,7 +12,7 @@ class Progress:
 
     def __init__(self, limits: Limits | None = None) -> None:
         self._limits = limits
-        self._start: tuple[float, float] | None = None  # time and part done when this session began
+        self._start: tuple[float, float] | None = None  # seconds of search, and part done, at first
 
     def begin(self, history: History, time: float) -> None:
         """A session begins: what was done before says nothing about its pace."""
@@ -20,7 +20,7 @@ class Progress:
             table = cast(Mapping[str, Any], history.study.study.get("limits", {}))
             known = Limits.__dataclass_fields__
             self._limits = Limits(**{name: limit for name, limit in table.items() if name in known})
-        self._start = (time, self.part(history, time) or 0.0)
+        self._start = (history.elapsed(time), self.part(history, time) or 0.0)
 
     @property
     def trials(self) -> int | None:
@@ -48,9 +48,10 @@ class Progress:
         if part is None or self._start is None:
             return None
         begun, before = self._start
-        if part - before < 0.02 or now <= begun:
+        passed = history.elapsed(now) - begun
+        if part - before < 0.02 or passed <= 0:
             return None
-        left = (now - begun) * (1 - part) / (part - before)
+        left = passed * (1 - part) / (part - before)
         if self._limits is not None and self._limits.seconds:
             left = min(left, max(0.0, self._limits.seconds - history.elapsed(now)))
         return left

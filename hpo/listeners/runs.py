@@ -21,6 +21,9 @@ from hpo.events import (
     Event,
     Noticed,
     StudyFinished,
+    StudyPaused,
+    StudyResumed,
+    StudyScaled,
     StudyStarted,
     TrialFinished,
     TrialPaused,
@@ -132,7 +135,10 @@ class Runs:
                 before = self.study.tags.get("hpo.notices", "")
                 self.study.tags["hpo.notices"] = f"{before}\n{event.text}".strip()[:_TAG_LENGTH]
                 self.changed.add(STUDY)
-            case TrialFinished() | StudyFinished() | TrialPaused() | TrialResumed():
+            case StudyPaused() | StudyResumed():
+                self.study.tags["hpo.state"] = "paused" if isinstance(event, StudyPaused) else "running"
+                self.changed.add(STUDY)
+            case TrialFinished() | StudyFinished() | StudyScaled() | TrialPaused() | TrialResumed():
                 pass
         self.history.tell(event)
         if isinstance(event, TrialFinished):

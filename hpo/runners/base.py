@@ -44,6 +44,18 @@ class Runner(Protocol):
         """End these trials early; unknown or ended ones are ignored, so it may be called twice."""
         ...
 
+    def rest(self) -> None:
+        """Train nothing until `wake`: trials keep their places, and what was reported is still to be polled.
+
+        A function that is in the middle of something ends that first. Rows of trials under way are saved, so
+        that a search which is killed while it rests loses as little as can be. Twice is once, as of `wake`.
+        """
+        ...
+
+    def wake(self) -> None:
+        """Go on where `rest` left off."""
+        ...
+
     def poll(self, timeout: float) -> list[Heard]:
         """What happened since the last call, waiting up to `timeout` seconds for something to happen."""
         ...
@@ -107,6 +119,21 @@ class Pausing(Runner, Protocol):
 
         Of a trial that this runner did not pause, because the search was killed since, it starts from the
         beginning and tells its reports again. `stop` forgets a paused trial without a word.
+        """
+        ...
+
+
+@runtime_checkable
+class Scaling(Runner, Protocol):
+    """A runner whose workers may be more or fewer while it runs.
+
+    *Law.* Whatever is asked for and whenever, every started trial ends once.
+    """
+
+    def scale(self, workers: int) -> None:
+        """Have so many workers: further ones begin, of too many those with the fewest trials leave.
+
+        A worker leaves when its trials have ended; until then it takes no more.
         """
         ...
 

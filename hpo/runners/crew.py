@@ -84,6 +84,7 @@ class Crew:
         self.workers: list[Worker] = []
         self.replies: list[tuple[Worker, Word]] = []  # to what was asked
         self.failures, self.end = 0, End("")
+        self._is_resting = False
         self._looked, self._had_worker = 0.0, time.monotonic()
         self.renew()
 
@@ -120,12 +121,40 @@ class Crew:
             f"{free.get('CPU', 0):g} CPUs and {free.get('GPU', 0):g} GPUs are free"
         )
 
+    def scale(self, most: int) -> None:
+        """Have at most so many: further ones as there is room; those too many leave after their trials."""
+        self._most = most
+        self._looked = 0.0
+        room = sum(map(self._share.fits, nodes_of(ray.nodes())))
+        if room < most:
+            text = f"the cluster has room for {room} of {most} workers with {self._share} each"
+            self.roster.tell(Noticed("workers", text, time.time()))
+        # Those that have not begun go first, when it is next looked how many there are to be.
+        begun = [one.post for one in self.workers if one.post is not None and not one.post.is_leaving]
+        for post in sorted(begun, key=lambda post: -len(post.trials))[most:]:
+            post.is_leaving = True
+
+    def rest(self) -> None:
+        """Have all rest, those too that begin before `wake`."""
+        self._is_resting = True
+        self._tell_all("rest")
+
+    def wake(self) -> None:
+        """Have them go on."""
+        self._is_resting = False
+        self._tell_all("wake")
+
+    def _tell_all(self, verb: str) -> None:
+        for worker in self.workers:
+            if worker.post is not None:
+                self.send(worker, verb)
+
     def _dismiss(self, worker: Worker) -> None:
         self.workers.remove(worker)
         ray.kill(worker.actor)
 
     def _retire(self) -> None:
-        """Replace those that have grown too large, once they have no trial."""
+        """Let go of those that are to leave, once they have no trial: they have grown, or are too many."""
         for worker in [one for one in self.workers if one.post is not None and one.post.is_leaving]:
             assert worker.post is not None
             if not worker.post.trials:
@@ -214,6 +243,8 @@ class Crew:
         self.roster.join(worker.post)
         if worker.lanes != self.lanes:
             self.send(worker, "resize", self.lanes)  # measured since
+        if self._is_resting:
+            self.send(worker, "rest")
 
     def _take(self, worker: Worker, said: Answer) -> None:
         assert worker.post is not None

@@ -29,6 +29,7 @@ class InlineRunner:
         self._paused: dict[int, tuple[TrialSpec, Iterator[Any], float]] = {}  # with seconds it ran
         self._last: dict[int, Report] = {}
         self._ended: list[TrialFinished] = []
+        self._resting_since: float | None = None  # None: it does not rest
         self._busy_seconds = self._all_seconds = 0.0
 
     def check(self, configs: Sequence[Config]) -> tuple[str, ...]:
@@ -78,6 +79,20 @@ class InlineRunner:
             spec, values, began = self._running.pop(trial)
             self._paused[trial] = spec, values, time.perf_counter() - began
 
+    def rest(self) -> None:
+        """Advance no generator until `wake`."""
+        if self._resting_since is None:
+            self._resting_since = time.perf_counter()
+
+    def wake(self) -> None:
+        """Advance them again; the time between is no trial's."""
+        if self._resting_since is None:
+            return
+        rested = time.perf_counter() - self._resting_since
+        self._resting_since = None
+        for trial, (spec, values, began) in self._running.items():
+            self._running[trial] = spec, values, began + rested
+
     def _cut(self, trial: int, outcome: Outcome, error: str = "") -> None:
         """Close the generator; if its `finally` raises, the trial has failed."""
         try:
@@ -94,6 +109,8 @@ class InlineRunner:
 
     def poll(self, timeout: float) -> list[Heard]:
         """Advance every generator once."""
+        if self._resting_since is not None:
+            return self._rested(timeout)
         events: list[Heard] = []
         polled, places = time.perf_counter(), len(self._running)
         for trial in list(self._running):
@@ -126,6 +143,12 @@ class InlineRunner:
             self._all_seconds += self.lanes * seconds
         if not events and not self._running:
             time.sleep(min(timeout, 0.01))
+        return events
+
+    def _rested(self, timeout: float) -> list[Heard]:
+        events: list[Heard] = [*self._drain()]
+        if not events:
+            time.sleep(timeout)
         return events
 
     def _drain(self) -> list[TrialFinished]:

@@ -97,6 +97,7 @@ class LanesRunner:
         self._waiting: deque[TrialSpec] = deque()  # trials that found no lane in their program
         self._said: list[TrialReported | TrialFinished | Noticed] = []
         self._saving = Saving(target)
+        self._is_resting = False
         self._busy_seconds = self._all_seconds = 0.0
         self._compiler = Compiler(
             target.compile,
@@ -281,6 +282,18 @@ class LanesRunner:
             self._show_trace(drive, trial)
             self._held[trial] = drive.pause(trial)
 
+    def rest(self) -> None:
+        """Run no tick until `wake`; rows of trials under way are saved meanwhile."""
+        self._is_resting = True
+        for drive in self._drives.values():
+            trials = [trial for trial, where in self._where.items() if where is drive]
+            if problem := self._saving.save(drive, trials):
+                self._notice("saving", problem)
+
+    def wake(self) -> None:
+        """Run ticks again."""
+        self._is_resting = False
+
     def _finish(self, trial: int, outcome: Outcome, error: str = "", row: str = "") -> None:
         self._where.pop(trial, None)
         self._alone.discard(trial)
@@ -299,6 +312,9 @@ class LanesRunner:
         """
         self._readmit()
         events: list[Heard] = [*self._drain()]
+        if self._is_resting:
+            time.sleep(0.0 if events else timeout)
+            return events
         for _ in range(len(self._turns)):
             drive = self._drives[self._turns[0]]
             self._turns.rotate(-1)

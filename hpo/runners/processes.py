@@ -4,6 +4,7 @@ A worker knows nothing of the search: it is sent specs and trials to stop, and s
 forked by a nursery that imports torch once for all of them (`hpo.runners.worker`).
 """
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -12,6 +13,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from multiprocessing.connection import Connection, wait
@@ -114,6 +116,7 @@ class _Worker:
     trials: dict[int, TrialSpec] = dataclasses.field(default_factory=dict[int, TrialSpec])
     busy_seconds: tuple[float, float] = (0.0, 0.0)  # of its lanes, as it said last
     idle_since: float | None = None  # None: it has trials, or the study has none yet
+    is_leaving: bool = False  # it takes no more trials
 
     @property
     def connection(self) -> "Connection[Any, Any]":
@@ -121,36 +124,43 @@ class _Worker:
 
     def free(self) -> int:
         """How many more trials it takes; a first one has the lanes measured where that was not done."""
-        return max(0, (1 if self.lanes is None else self.lanes) - len(self.trials))
+        return 0 if self.is_leaving else max(0, (1 if self.lanes is None else self.lanes) - len(self.trials))
 
 
 class ProcessesRunner:
     """`workers` processes of `lanes` lanes each; None: as many as are measured to be best."""
 
     def __init__(self, target: Target, lanes: int | None, workers: int) -> None:
-        self.workers = workers
         self._lanes = lanes  # of a new worker
+        self._threads = target.threads  # of each, as the user wants; 0: a share of the cores
         self._target = replace(
             target,
-            threads=target.threads or max(1, (os.cpu_count() or 1) // workers),
+            threads=self._share_of_cores(workers),
             expected_steps=target.expected_steps // workers,
         )
-        self._memory = self._shared_memory()
+        self._memory = self._shared_memory(workers)
         self._nurseries: list[_Nursery] = []
-        present = cuda_devices() if target.kind == "lanes" else 0
-        self._workers = self._hatch(devices(target.device, workers, present))
+        self._is_resting = False
+        self._workers = self._hatch(self._devices(workers))
         self._waiting: list[TrialSpec] = []  # given back by a worker that had no lane for them
         self._idle_seconds = 0.0  # lane-seconds of workers without a trial
-        self._dead_seconds = (0.0, 0.0)  # lane-seconds of workers that have died
+        self._gone_seconds = (0.0, 0.0)  # lane-seconds of workers that have died or left
         self._last_end = 0.0  # when the last trial ended, at first when the first began; 0: none has
         self._stopping: set[int] = set()  # trials that a worker was told to stop
         self._deaths = 0
         self._events: list[Heard] = []
         self._closed = False
 
-    def _shared_memory(self) -> int | None:
+    def _share_of_cores(self, workers: int) -> int:
+        return self._threads or max(1, (os.cpu_count() or 1) // workers)
+
+    def _devices(self, workers: int) -> list[str]:
+        present = cuda_devices() if self._target.kind == "lanes" else 0
+        return devices(self._target.device, workers, present)
+
+    def _shared_memory(self, workers: int) -> int | None:
         """A file in memory for the data of a user's task; built-in data is shared by forking."""
-        is_wanted = self._target.kind == "lanes" and self._target.reference not in TASKS and self.workers > 1
+        is_wanted = self._target.kind == "lanes" and self._target.reference not in TASKS and workers > 1
         # Not on every system; workers then load the data themselves.
         create = getattr(os, "memfd_create", None)
         return cast(int, create("hpo-data")) if is_wanted and create is not None else None
@@ -158,7 +168,12 @@ class ProcessesRunner:
     def _hatch(self, devices: Sequence[str]) -> list[_Worker]:
         nursery = _Nursery(self._target, self._lanes, devices, self._memory)
         self._nurseries.append(nursery)
-        return [_Worker(nursery, number, device, self._lanes) for number, device in enumerate(devices)]
+        fresh = [_Worker(nursery, number, device, self._lanes) for number, device in enumerate(devices)]
+        if self._is_resting:
+            for worker in fresh:
+                with contextlib.suppress(OSError):  # it is dead, which the next poll finds
+                    worker.connection.send(("rest",))
+        return fresh
 
     def _ask(self, verb: str, *arguments: Any) -> Any:
         """Ask the first worker something and wait for the answer."""
@@ -214,7 +229,7 @@ class ProcessesRunner:
 
     def busy_seconds(self) -> tuple[float, float]:
         """(with a trial, all); see `Runner.busy_seconds`."""
-        counts = [self._dead_seconds, *(worker.busy_seconds for worker in self._workers)]
+        counts = [self._gone_seconds, *(worker.busy_seconds for worker in self._workers)]
         now = time.monotonic() if self.busy()[0] else self._last_end
         # Workers that wait at the end, while others train what is left.
         idle = self._idle_seconds + sum(self._idle(worker, now) for worker in self._workers)
@@ -254,6 +269,48 @@ class ProcessesRunner:
                 self._send(worker, "stop", here)
         self._end_waiting(trials)
 
+    def rest(self) -> None:
+        """Have all workers rest; each ends its tick, or what its function is in the middle of."""
+        self._is_resting = True
+        for worker in list(self._workers):
+            self._send(worker, "rest")
+
+    def wake(self) -> None:
+        """Have them go on."""
+        self._is_resting = False
+        for worker in list(self._workers):
+            self._send(worker, "wake")
+
+    def scale(self, workers: int) -> None:
+        """Have so many workers; see `Scaling.scale`."""
+        self._target = replace(self._target, threads=self._share_of_cores(workers))
+        for worker in self._workers:
+            worker.is_leaving = False
+        there = Counter(worker.device for worker in self._workers)
+        lacking = list((Counter(self._devices(workers)) - there).elements())
+        if fresh := lacking[: max(0, workers - len(self._workers))]:
+            self._workers.extend(self._hatch(fresh))
+            for worker in self._workers[-len(fresh) :]:
+                worker.idle_since = time.monotonic() if self._last_end else None
+        for worker in sorted(self._workers, key=lambda worker: -len(worker.trials))[workers:]:
+            worker.is_leaving = True
+        self._dismiss()
+
+    def _dismiss(self) -> None:
+        """End the workers that are to leave and have no trial."""
+        for worker in [one for one in self._workers if one.is_leaving and not one.trials]:
+            with contextlib.suppress(OSError):  # it is gone already
+                worker.connection.send(("close",))
+            worker.connection.close()
+            self._forget(worker)
+            self._workers.remove(worker)
+
+    def _forget(self, worker: _Worker) -> None:
+        """Keep count of the time of a worker that is gone."""
+        before, now = self._gone_seconds, worker.busy_seconds
+        self._gone_seconds = before[0] + now[0], before[1] + now[1]
+        self._idle_seconds += self._idle(worker, time.monotonic())
+
     def _end_waiting(self, trials: Collection[int]) -> None:
         for spec in [spec for spec in self._waiting if spec.trial in trials]:
             self._waiting.remove(spec)
@@ -277,6 +334,7 @@ class ProcessesRunner:
                     self._take(worker, word)
             except (EOFError, OSError):
                 self._bury(worker)
+        self._dismiss()
         if self._waiting and any(worker.free() for worker in self._workers):
             again, self._waiting = self._waiting, []
             self.start(again)
@@ -318,8 +376,10 @@ class ProcessesRunner:
         self._deaths += 1
         if self._deaths > _DEATHS:
             raise RunnerError(f"{self._deaths} workers died without ending a trial, the last: {said}")
-        before, now = self._dead_seconds, worker.busy_seconds
-        self._dead_seconds = before[0] + now[0], before[1] + now[1]
+        self._forget(worker)
+        if worker.is_leaving:
+            self._workers.remove(worker)
+            return
         (successor,) = self._hatch([worker.device])
         successor.idle_since = time.monotonic() if self._last_end else None
         self._workers[self._workers.index(worker)] = successor

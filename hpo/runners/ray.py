@@ -138,6 +138,18 @@ class RayRunner:
         for post, here in self._crew.roster.stop(trials):
             self._crew.send(by_post[post], "stop", here)
 
+    def rest(self) -> None:
+        """Have all workers rest, those too that begin meanwhile."""
+        self._crew.rest()
+
+    def wake(self) -> None:
+        """Have them go on."""
+        self._crew.wake()
+
+    def scale(self, workers: int) -> None:
+        """Have so many workers, as far as the cluster has room; see `Scaling.scale`."""
+        self._crew.scale(workers)
+
     def poll(self, timeout: float) -> list[Heard]:
         """What workers said, waiting up to `timeout` seconds for the first word."""
         self._crew.renew()

@@ -21,6 +21,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from time import sleep
 from typing import Any, cast
 
 from hpo.errors import UsageError
@@ -76,6 +77,7 @@ class ReplayedRunner:
         self._queue: list[tuple[float, int, int]] = []  # (time of its coming report, trial, attempt)
         self._silent: dict[int, None] = {}  # trials whose next report is not known yet
         self._ended: list[TrialFinished] = []
+        self._is_resting = False
         self._busy_seconds = self._all_seconds = 0.0
 
     def clock(self) -> float:
@@ -153,6 +155,14 @@ class ReplayedRunner:
             self._nodes.give_back(course.node)
         return is_waiting
 
+    def rest(self) -> None:
+        """Let no simulated time pass until `wake`."""
+        self._is_resting = True
+
+    def wake(self) -> None:
+        """Let it pass again."""
+        self._is_resting = False
+
     def _cut(self, trial: int, outcome: Outcome, error: str = "") -> None:
         """Close the generator; if its `finally` raises, the trial has failed."""
         course = self._running[trial]
@@ -174,7 +184,9 @@ class ReplayedRunner:
 
     def poll(self, timeout: float) -> list[Heard]:
         """The next report of all lanes, the clock set to it; ends that are known come first."""
-        del timeout  # nothing is waited for
+        if self._is_resting:
+            sleep(timeout)  # nothing else is waited for
+            return self._drain()
         self._draw_all()
         events: list[Heard] = list(self._drain())
         while not (events or self._running or self._nodes.free()):

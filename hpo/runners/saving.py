@@ -39,9 +39,16 @@ class Saving:
         began = time.monotonic()
         if not due or began < self._not_before:
             return ""
+        problem = self.save(drive, due)
+        ended = time.monotonic()
+        self._not_before = ended + _SHARE * (ended - began)
+        return problem
+
+    def save(self, drive: FoldedDrive, trials: Iterable[int]) -> str:
+        """Save these trials now; why one could not be, the first time that it was so."""
         problem = ""
-        for trial in due:
-            del self._ticks[trial]
+        for trial in trials:
+            self._ticks.pop(trial, None)
             halfway = drive.halfway(trial)
             if halfway is None:
                 continue
@@ -52,8 +59,6 @@ class Saving:
                 self._saved.append(trial)
             except OSError as error:
                 problem = f"trials under way cannot be saved: {error}"
-        ended = time.monotonic()
-        self._not_before = ended + _SHARE * (ended - began)
         if self._is_told:
             return ""
         self._is_told = bool(problem)

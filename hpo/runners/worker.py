@@ -88,8 +88,9 @@ def serve(
             connection.send(Word("error", str(error)))
             return
         told = 0  # lanes that the search knows of
+        is_resting = False
         while True:
-            while connection.poll(0 if runner.busy()[0] else None):
+            while connection.poll(0 if runner.busy()[0] and not is_resting else None):
                 verb, *arguments = connection.recv()
                 if verb == "close":
                     return
@@ -100,6 +101,7 @@ def serve(
                     except HpoError as error:
                         connection.send(Word("error", str(error)))
                 else:
+                    is_resting = verb == "rest" or (is_resting and verb != "wake")
                     getattr(runner, verb)(*arguments)
                     # Even a trial that cannot begin, or was stopped, has an end to tell of.
                     break

@@ -14,8 +14,9 @@ import pytest
 
 from hpo.errors import RunnerError, UsageError
 from hpo.events import Noticed, TrialFinished, TrialReported
+from hpo.rows import halfway_name
 from hpo.runners import processes
-from hpo.runners.base import PAUSING, RUNNERS, Cluster, Pausing, Target, build
+from hpo.runners.base import PAUSING, RUNNERS, Cluster, Pausing, Scaling, Target, build
 from hpo.runners.inline import InlineRunner
 from schedules import span_of
 from tests.trials_sample import CPU, Line, reports_agree, spec
@@ -237,6 +238,87 @@ def test_a_paused_trial_that_is_stopped_is_forgotten_without_a_word(shared, vari
     reports, ends = run(shared, [one])
     assert [report.spent for report in reports[32]] == [4, 20]
     assert outcomes(ends) == {32: "completed"}
+
+
+def test_while_a_runner_rests_nothing_is_reported_and_then_what_would_have_been(shared, variant, folder):
+    first, second = endless_trial(40), endless_trial(41)
+    shared.start([first])
+    events = []
+
+    def spent(trial):
+        return [e.report.spent for e in events if isinstance(e, TrialReported) and e.report.trial == trial]
+
+    def hear_until(holds):
+        end = time.monotonic() + MOST_SECONDS
+        while not holds():
+            assert time.monotonic() < end, events
+            events.extend(shared.poll(0.1))
+
+    def listen(seconds):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            events.extend(shared.poll(0.1))
+
+    hear_until(lambda: spent(40))
+    shared.rest()
+    shared.rest()
+    listen(1.0)  # what a worker is in the middle of, and what is on its way
+    before = spent(40)
+    shared.start([second])
+    listen(0.6)
+    assert len(spent(40)) - len(before) <= 2, "it would report more than a hundred times"
+    assert spent(41) == []
+    if VARIANTS[variant][1] == "lanes":
+        # A search that is killed now loses nothing.
+        assert (folder / halfway_name(40)).is_file()
+    shared.wake()
+    hear_until(lambda: len(spent(40)) > len(before) + 2 and spent(41))
+    shared.stop([40, 41])
+    events += hear(shared, [40, 41])
+    reports, ends = told(events)
+    assert outcomes(ends) == {40: "stopped", 41: "stopped"}
+    for one in (first, second):
+        assert spent(one.trial) == list(range(5, 5 * len(spent(one.trial)) + 1, 5))
+        alone = train(Line(), one, device=CPU)
+        count = min(len(before) + 2, len(spent(one.trial)))
+        reports_agree(reports[one.trial][:count], [next(alone) for _ in range(count)])
+
+
+def test_a_runner_of_several_workers_has_more_or_fewer_while_it_runs(variant, folder):
+    runner = made(variant, folder)
+    try:
+        assert isinstance(runner, Scaling) == (VARIANTS[variant][0] in ("processes", "ray"))
+        if not isinstance(runner, Scaling):
+            return
+        events, end = [], time.monotonic() + MOST_SECONDS
+
+        def hear_until(holds):
+            while not holds():
+                assert time.monotonic() < end, events
+                events.extend(runner.poll(0.1))
+
+        hear_until(lambda: runner.free() == 4)
+        runner.start([endless_trial(trial) for trial in range(4)])
+        runner.scale(3)
+        hear_until(lambda: runner.free() == 2)
+        runner.start([endless_trial(4), endless_trial(5)])
+        runner.scale(1)
+        assert runner.free() == 0
+        runner.stop([5])
+        hear_until(lambda: any(isinstance(one, TrialFinished) for one in events))
+        assert runner.free() == 0  # of a worker that is to leave, or of the one that stays and is full
+        runner.stop(range(5))
+        hear_until(lambda: runner.busy() == (0, LANES))
+        _, ends = told(events)
+        assert outcomes(ends) == dict.fromkeys(range(6), "stopped")
+        runner.scale(2)
+        runner.rest()
+        hear_until(lambda: runner.free() == 4)
+        runner.wake()
+        _, ends = run(runner, [spec(GOOD, trial, budget=15) for trial in range(10, 16)])
+        assert outcomes(ends) == dict.fromkeys(range(10, 16), "completed")
+    finally:
+        runner.close()
 
 
 def test_a_trial_that_raises_fails_with_its_traceback_and_others_go_on(shared):

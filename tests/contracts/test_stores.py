@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 
 from hpo import codec
 from hpo.errors import JournalError, UsageError
-from hpo.events import StudyFinished, TrialFinished, TrialStopped
+from hpo.events import (
+    Noticed,
+    StudyFinished,
+    StudyPaused,
+    StudyResumed,
+    StudyScaled,
+    StudyStarted,
+    TrialFinished,
+    TrialStopped,
+)
 from hpo.store import Journal, Memory
 from tests.hpo_strategies import events
 from tests.strategies import law
@@ -151,6 +160,33 @@ def test_opening_makes_the_folder(path):
     journal.close()
     journal.close()
     assert path.exists()
+
+
+def test_how_the_latest_session_stands_is_told_by_its_own_events(path):
+    journal = Journal(path)
+    journal.append([Noticed("order", "none yet", 0.0)])
+    assert journal.latest() is None
+    first, second = (StudyStarted("study", {"n": n}, 0, {}, "", float(n)) for n in (1, 2))
+    stages = [
+        ([first, StudyPaused(1.1), StudyScaled(4, 1.2)], (first, False, True, 4)),
+        ([StudyResumed(1.3), StudyScaled(9, 1.4, error="one worker")], (first, False, False, 4)),
+        ([StudyFinished("trials", 1.5)], (first, True, False, 4)),
+        ([second, StudyPaused(2.1), TrialStopped(0, 1, "", 2.2)], (second, False, True, None)),
+    ]
+    for appended, wanted in stages:
+        journal.append(appended)
+        assert journal.latest() == wanted
+    journal.close()
+
+
+def test_who_looks_can_tell_whether_a_journal_is_being_written(path):
+    journal = Journal(path)
+    journal.open()
+    assert Journal(path).is_being_written()
+    journal.close()
+    assert not Journal(path).is_being_written()
+    with pytest.raises(JournalError, match="No such file"):
+        Journal(path.with_name("other")).is_being_written()
 
 
 def append_from_elsewhere(path, answers):

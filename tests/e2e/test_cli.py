@@ -72,6 +72,8 @@ FLAGS = {
         *("--steps", "--peak", "--warmup", "--floor", "--least-cooldown", "--out", "-o", "--json", "--debug"),
     },
     "schedule refine": {"--trial", "--smoothing", "--out", "-o", "--dir", "--json", "--debug"},
+    "pause": {"--address", "--there", "--dir", "--debug"},
+    "scale": {"--address", "--there", "--dir", "--debug"},
     "submit": {"--address", "--debug", "--detach", "--module", "--name", "--resume", "--set", "--there"},
     "fetch": {"--address", "--debug", "--dir", "--there", "--tracking"},
     "init": {"--debug"},

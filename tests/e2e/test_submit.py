@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from hpo.events import StudyFinished, TrialFinished, TrialReported, TrialStarted
+from hpo.events import StudyFinished, StudyScaled, TrialFinished, TrialReported, TrialStarted
 from hpo.store import Journal
 
 pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.slow]
@@ -151,6 +151,49 @@ def test_a_study_is_sent_stopped_taken_up_and_fetched(head: Started, command: An
     assert again.code == 2
     assert "has gone on here" in again.err
     assert (here / "journal.jsonl").read_bytes() == kept
+
+
+def test_a_study_that_runs_there_is_paused_scaled_and_resumed_from_here(
+    head: Started, command: Any, tmp_path: Path
+) -> None:
+    a_folder(tmp_path)
+    at = ("--address", head.address)
+    sent = command("submit", "small.toml", "--name", "far", "--detach", *at)
+    assert sent.code == 0, sent
+    there = Journal(head.home / "hpo-studies" / "far" / "journal.jsonl")
+
+    def wait(holds: Any) -> None:
+        deadline = time.monotonic() + SECONDS
+        while not (there.path.exists() and holds()):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+    def count(kind: type) -> int:
+        return sum(isinstance(event, kind) for event in there)
+
+    wait(lambda: count(TrialReported))
+    said = command("pause", "far", *at)
+    assert said.code == 0, said
+    assert said.out == "study 'far' is paused: `hpo resume far --address http://HEAD:8265` lets it go on\n"
+    time.sleep(3.0)
+    before = list(there)
+    said = command("scale", "far", 1, *at)
+    assert said.code == 0, said
+    assert [type(event) for event in list(there)[len(before) :]] == [StudyScaled]
+    unknown = command("pause", "near", *at)
+    assert unknown.code == 2
+    assert "no study " in unknown.err
+    assert "near on the head; there: " in unknown.err
+    said = command("resume", "far", *at)
+    assert (said.code, said.out) == (0, "study 'far' goes on\n"), said
+    ended = count(TrialFinished)
+    wait(lambda: count(TrialFinished) > ended + 1)
+    stop = ("job", "stop", *at, re.findall(r"as (hpo-far-\w+)", sent.out)[0])
+    ray = str(Path(sys.executable).parent / "ray")
+    subprocess.run([ray, *stop], env=head.environment, check=True, timeout=SECONDS, capture_output=True)
+    gone = command("resume", "far", *at)
+    assert gone.code == 2
+    assert "is not being searched now: `hpo submit STUDY.toml --resume` takes it up" in gone.err
 
 
 def test_a_folder_too_large_for_the_cluster_is_refused_before_it_is_sent(

@@ -9,6 +9,9 @@ from hpo import codec
 from hpo.events import (
     Noticed,
     StudyFinished,
+    StudyPaused,
+    StudyResumed,
+    StudyScaled,
     StudyStarted,
     TrialFinished,
     TrialReported,
@@ -137,6 +140,26 @@ def test_the_time_between_sessions_does_not_count():
     assert history.elapsed() == 18
     assert history.incumbents[0].seconds == 18
     assert history.sessions == 2
+
+
+def test_the_time_in_which_a_study_is_paused_does_not_count():
+    history = History(Objective(), [session(100.0), started(0, 105.0), StudyPaused(110.0)])
+    assert history.is_paused
+    assert [trial.spec.trial for trial in history.running] == [0]
+    assert (history.elapsed(), history.elapsed(now=500.0)) == (10, 10)
+    # What a function was in the middle of is told while it is paused; ordered twice is ordered once.
+    for event in (reported(0, 10, 1.0, 112.0), StudyPaused(113.0)):
+        history.tell(event)
+    assert history.elapsed() == 10
+    for event in (StudyResumed(130.0), StudyResumed(131.0), StudyScaled(3, 132.0)):
+        history.tell(event)
+    assert not history.is_paused
+    assert history.elapsed(now=135.0) == 15
+    # Killed while it was paused: the next session goes on.
+    for event in (StudyPaused(140.0), reported(0, 20, 0.5, 144.0), session(1000.0)):
+        history.tell(event)
+    assert not history.is_paused
+    assert history.elapsed(now=1003.0) == 23
 
 
 def test_taking_up_a_finished_study_opens_it_again():

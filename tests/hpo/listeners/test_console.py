@@ -10,7 +10,16 @@ import pytest
 
 from hpo import codec
 from hpo.errors import MissingDependency
-from hpo.events import Noticed, StudyFinished, TrialFinished, TrialReported, TrialStarted
+from hpo.events import (
+    Noticed,
+    StudyFinished,
+    StudyPaused,
+    StudyResumed,
+    StudyScaled,
+    TrialFinished,
+    TrialReported,
+    TrialStarted,
+)
 from hpo.history import History
 from hpo.limits import Limits
 from hpo.listeners import words
@@ -224,6 +233,43 @@ def test_time_left_counts_from_the_session_that_runs():
     history.tell(TrialStarted(spec[5], 1000.0))
     history.tell(TrialFinished(5, "completed", 1003.0))
     assert progress.seconds_left(history, 1003.0) == pytest.approx(12.0)
+
+
+def test_time_left_knows_nothing_of_pauses():
+    history, progress = History(Objective()), Progress(Limits(trials=2))
+    begin = sample.start(0.0)
+    history.tell(begin)
+    progress.begin(history, 0.0)
+    history.tell(TrialStarted(sample.spec(0, {}), 0.0))
+    for event in (StudyPaused(1.0), StudyResumed(101.0), TrialFinished(0, "completed", 104.0)):
+        history.tell(event)
+    assert progress.seconds_left(history, 104.0) == pytest.approx(4.0)
+
+
+@pytest.mark.parametrize("mode", ["plain", "rich"])
+def test_what_was_ordered_of_a_search_is_shown(mode):
+    events = [
+        sample.start(0.0),
+        StudyScaled(4, 1.0),
+        StudyScaled(5, 2.0, error="it has one worker"),
+        StudyResumed(3.0),
+        StudyPaused(4.0),
+    ]
+    stream = show(mode, events, Terminal())
+    for line in (
+        "workers: 4 from now on",
+        "workers: not 5: it has one worker",
+        "goes on",
+        "paused: `hpo resume` lets it go on",
+    ):
+        assert line in stream.plain
+    console = build("rich", Objective(), stream=stream, since=1e18)
+    for event in events:
+        console.tell(event)
+    console._console.print(console._panel(60.0))
+    assert "study paused" in stream.plain
+    assert "4.0 s" in stream.plain
+    console.close()
 
 
 def test_no_limit_on_the_size_means_no_estimate():
