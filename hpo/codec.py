@@ -32,9 +32,10 @@ from trials.spec import Report, TrialSpec
 from trials.validation import FoldModel
 
 # 2: Noticed, and trials that ended out of memory; 3: wall of reports; 4: TrialScored, and folds of specs,
-# DataLoaded, and targets; 5: studies that ended in an error, origins of trials, TrialPaused and TrialResumed
-FORMAT = 5
-_READS = (1, 2, 3, 4, FORMAT)
+# DataLoaded, and targets; 5: studies that ended in an error, origins of trials, TrialPaused and TrialResumed;
+# 6: replicas, and what test seeds said
+FORMAT = 6
+_READS = (1, 2, 3, 4, 5, FORMAT)
 
 _SPELLED = ("inf", "-inf", "nan")
 

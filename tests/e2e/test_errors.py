@@ -413,13 +413,13 @@ def test_a_folder_that_is_no_study_is_not_written_to(command, tmp_path: Path) ->
 
 @pytest.mark.parametrize("words", READERS, ids=lambda words: words[0])
 def test_a_journal_of_a_newer_format_is_refused(words: tuple, command, study: Path, tmp_path: Path) -> None:
-    study.write_bytes(study.read_bytes().replace(b'"format":5', b'"format":6', 1))
+    study.write_bytes(study.read_bytes().replace(b'"format":6', b'"format":7', 1))
     assert_refused(
         command,
         tmp_path,
         words,
         "journal.jsonl, line 1",
-        "journal format 6",
+        "journal format 7",
         "formats 1, 2, 3, 4, 5",
         "a newer version",
     )
