@@ -11,6 +11,7 @@ from dashboards.figures.table import table
 from dashboards.load import Study
 from hpo.audits import false_stops
 from hpo.history import State, Trial, readings
+from hpo.judgement import judged_by
 
 _STATES: tuple[State, ...] = (
     "completed",
@@ -82,7 +83,7 @@ def best(study: Study) -> str:
     return f"""<section class="card best" id="best">
 <h2>Best trial <small>trial {trial.spec.trial}{state}</small></h2>
 <p class="value"><b>{theme.number(study.value(trial))}</b> {metric}</p>
-{_front(study)}<div class="columns">
+{_judged(study, trial)}{_front(study)}<div class="columns">
 <div class="metrics"><h3>Validation</h3>{_metrics(metrics)}</div>
 <div class="metrics test"><h3>Test{once}</h3>{test}</div>
 </div>
@@ -90,6 +91,11 @@ def best(study: Study) -> str:
 <dl class="config">{rows}</dl>
 {_rate_curve(study, trial)}
 </section>"""
+
+
+def _judged(study: Study, trial: Trial) -> str:
+    said = judged_by(study.history, trial)
+    return f'<p class="about">{theme.text(said, 200)}</p>\n' if said else ""
 
 
 def _front(study: Study) -> str:

@@ -36,7 +36,7 @@ from trials.validation import FoldModel
 
 # 2: Noticed, and trials that ended out of memory; 3: wall of reports; 4: TrialScored, and folds of specs,
 # DataLoaded, and targets; 5: studies that ended in an error, origins of trials, TrialPaused and TrialResumed;
-# 6: StudyPaused, StudyResumed and StudyScaled
+# 6: replicas, what test seeds said, StudyPaused, StudyResumed and StudyScaled
 FORMAT = 6
 _READS = (1, 2, 3, 4, 5, FORMAT)
 

@@ -13,11 +13,13 @@ from typing import Any, Literal, cast
 from hpo import rate_bounds, studyfile, validation
 from hpo.errors import UsageError
 from hpo.limits import Limits
-from hpo.loop import SECONDS, Plan
+from hpo.loop import SECONDS
 from hpo.objective import Objective
 from hpo.options import read_options, unknown
+from hpo.plan import Plan
 from hpo.pruners import base as pruners
 from hpo.pruners.base import PRUNERS, Pruner
+from hpo.replicas import Replicas, usual
 from hpo.runners import placing
 from hpo.runners.base import PAUSING, RUNNERS, Cluster, Target
 from hpo.samplers import base as samplers
@@ -109,6 +111,18 @@ class StudyConfig:
         for name in self.objective.names:
             if name not in (*reported, *sizes, SECONDS):
                 raise UsageError(f"{self.where}: {unknown('metric', name, (*reported, *sizes, SECONDS))}")
+
+    def replicas(self) -> Replicas:
+        """How many seeds its leading configs are to have."""
+        seeds = self.table["seeds"]
+        if seeds["replicas"] != "auto":
+            return Replicas(int(seeds["replicas"]), int(seeds["leading"]))
+        # A grid is to be tried as a whole; scores on shifted copies rank trials, not configs.
+        if self.table["search"]["sampler"] == "grid" or self.objective.is_ranked:
+            return Replicas()
+        most = [self.limits.trials, self.limits.total_steps and self.limits.total_steps // self.steps]
+        found = usual(min((one for one in most if one is not None), default=None))
+        return replace(found, leading=min(found.leading, int(seeds["leading"])))
 
     def sampler(self) -> Sampler:
         """The sampler it names."""
@@ -419,6 +433,7 @@ def build(
             "its device itself"
         )
     _check_pauses(filled, validated, where)
+    _check_replicas(filled, objective, limits, where)
     study_name = name or filled["name"] or _default_name(reference, where)
     studyfile.check_name(study_name)
     filled.update(name=study_name, base=str(base))
@@ -455,6 +470,25 @@ def _check_pauses(filled: Mapping[str, Any], validated: Validation, where: str) 
             f"{where} [search] pruner = {name!r} pauses trials, which have their fold models beside them: "
             "write [validation] folds_for = 'leading', or pruner = 'trust'"
         )
+
+
+def _check_replicas(filled: Mapping[str, Any], objective: Objective, limits: Limits, where: str) -> None:
+    """Replicas are what the limits leave after the search, and are ranked by values of their own."""
+    seeds, place = filled["seeds"], f"{where} [seeds] replicas = {filled['seeds']['replicas']!r}"
+    if seeds["replicas"] in ("auto", 1):
+        return
+    if objective.is_ranked:
+        raise UsageError(
+            f"{place}: trials, not configs, are ranked by scores on shifted copies: write replicas = 1"
+        )
+    most = Replicas(seeds["replicas"], seeds["leading"]).most
+    for name, limit in (("trials", limits.trials), ("total_steps", limits.total_steps)):
+        part = 1 if name == "trials" else filled["trial"]["steps"]
+        if limit is not None and limit < (most + 1) * part:
+            raise UsageError(
+                f"{place}: {most} trials for the {seeds['leading']} leading configs leave none to search: "
+                f"[limits] {name} = {limit} must be at least {(most + 1) * part}"
+            )
 
 
 def _space(table: Mapping[str, Any], where: str) -> Space:

@@ -62,6 +62,7 @@ class TrialStarted:
     spec: TrialSpec
     time: float
     origin: str = ""  # of the suggestion; "" in journals of formats below 5
+    replica_of: int | None = None  # the trial whose config it has, with another seed; none below format 6
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,12 +27,14 @@ from hpo.events import (
     TrialStopped,
 )
 from hpo.objective import Objective
+from hpo.posterior import Estimate, estimates
 from hpo.shifted import leading, ranked, setting
 from trials.spec import Report, TrialSpec
 from trials.validation import FOLD_STEPS
 
 State = Literal["running", "paused", "completed", "stopped", "diverged", "failed", "out_of_memory"]
 UNDER_WAY: tuple[State, ...] = ("running", "paused")
+LEAST_SEEDS = 3  # of a config that is judged by its mean
 WITHOUT_VALUE: tuple[State, ...] = ("diverged", "failed", "out_of_memory")  # however good the last report was
 
 
@@ -50,6 +52,7 @@ class Trial:
     row: str = ""
     scored: TrialScored | None = None  # once its fold models were trained
     origin: str = ""  # why it was suggested; "" where the journal does not say
+    replica_of: int | None = None  # the trial whose config it has, with another seed
 
     @property
     def metrics(self) -> Mapping[str, float]:
@@ -122,6 +125,8 @@ class History:
         self._paused: dict[int, Trial] = {}
         self._ranking: list[int] | None = None  # trials, best first; None: not known
         self._fronts: dict[int, int] | None = None  # as `fronts`; None: not known
+        self._replicas: dict[int, list[Trial]] = {}  # trial -> those of its config with other seeds
+        self._judged: dict[int, tuple[Estimate, ...]] | None = None  # as `judged`; None: not known
         for event in events:
             self.tell(event)
 
@@ -137,8 +142,10 @@ class History:
             case DataLoaded():
                 self.data = event.sets
             case TrialStarted(spec):
-                trial = Trial(spec, event.time, origin=event.origin)
+                trial = Trial(spec, event.time, origin=event.origin, replica_of=event.replica_of)
                 self.trials[spec.trial] = self._running[spec.trial] = trial
+                if event.replica_of is not None:
+                    self._replicas.setdefault(event.replica_of, []).append(trial)
             case TrialReported(report):
                 trial = self.trials[report.trial]
                 self.spent += report.spent - trial.spent
@@ -160,9 +167,16 @@ class History:
                 trial.error, trial.row = event.error, event.row
                 self._running.pop(event.trial, None)
                 self._paused.pop(event.trial, None)
-                self.ended_since_best += 1
                 self._ranking = self._fronts = None
-                self._consider(trial, event.time)
+                if trial.replica_of is None:
+                    self.ended_since_best += 1
+                    self._consider(trial, event.time)
+                if self._replicas and self.objective.others:
+                    self._judged = None
+                elif trial.replica_of is not None:
+                    self._judged = (
+                        self._judge()
+                    )  # now, not when it is asked for: each other end would change it
             case StudyFinished():
                 self.finish = event
                 if event.best is not None and event.test:
@@ -211,6 +225,75 @@ class History:
         """How far the trial is beyond the constraints, by its last report; 0 where it keeps them."""
         return self.objective.excess(trial.metrics)
 
+    def seeds(self, trial: Trial) -> list[Trial]:
+        """Trials of its config, the first and its replicas, that ended by themselves."""
+        first = trial.spec.trial if trial.replica_of is None else trial.replica_of
+        every = (self.trials[first], *self._replicas.get(first, ()))
+        return [one for one in every if one.state == "completed" or one.state in WITHOUT_VALUE]
+
+    def replicas(self, trial: Trial) -> list[Trial]:
+        """Trials of its config with other seeds, however they stand."""
+        return self._replicas.get(trial.spec.trial, [])
+
+    @property
+    def is_seedless(self) -> bool:
+        """Whether seeds play no role: two replicas or more said what their first trial said."""
+        said = [
+            [report.metrics for report in one.reports]
+            == [report.metrics for report in self.trials[first].reports]
+            for first, some in self._replicas.items()
+            for one in some
+            if one.state == "completed"
+        ]
+        return len(said) > 1 and all(said)
+
+    @property
+    def judged(self) -> Mapping[int, tuple[Estimate, ...]]:
+        """First trial of a config -> (m,) of each metric what its seeds say; {} while none has several.
+
+        Those of one seed are among them: as of the last replica that ended, where one metric is sought.
+        """
+        if self._judged is None:
+            self._judged = self._judge() if self._replicas else {}
+        return self._judged
+
+    def _judge(self) -> dict[int, tuple[Estimate, ...]]:
+        first = [
+            trial
+            for trial in self.trials.values()
+            if trial.replica_of is None and trial.state == "completed" and self.excess(trial) == 0
+        ]
+        groups = {trial.spec.trial: [self.values(one) for one in self.seeds(trial)] for trial in first}
+        each = [
+            estimates({number: [values[part] for values in group] for number, group in groups.items()})
+            for part in range(1 + len(self.objective.others))
+        ]
+        return {number: tuple(one[number] for one in each) for number in groups} if all(each) else {}
+
+    @property
+    def measured(self) -> list[Trial]:
+        """First trials of the configs that at least three seeds were trained of, lowest mean first.
+
+        By the first metric, where there are several; [] where seeds play no role.
+        """
+        if not self._replicas or self.is_seedless:
+            return []
+        known = self.judged
+        some = [
+            number for number in self._replicas if number in known and known[number][0].seeds >= LEAST_SEEDS
+        ]
+        kept = [number for number in some if math.isfinite(known[number][0].mean) and self._keeps(number)]
+        return [
+            self.trials[number] for number in sorted(kept, key=lambda number: (known[number][0].mean, number))
+        ]
+
+    def _keeps(self, number: int) -> bool:
+        """Whether the means over its seeds keep the constraints."""
+        some = self.seeds(self.trials[number])
+        names = {name for one in some for name in one.metrics}
+        means = {name: float(np.mean([one.metrics.get(name, math.nan) for one in some])) for name in names}
+        return self.objective.excess(means) == 0
+
     @property
     def fronts(self) -> Mapping[int, int]:
         """Completed trial with every metric -> its front, 0 for those that none beats (`hpo.dominance`)."""
@@ -233,9 +316,26 @@ class History:
         """
         if not self.objective.others:
             return [] if self.best is None else [self.best]
+        if self.measured:
+            return self._front_of_means()
         members = [self.trials[number] for number, front in self.fronts.items() if front == 0]
         unique = {self.values(trial): trial for trial in reversed(members) if self.excess(trial) == 0}
         return [unique[values] for values in sorted(unique)]
+
+    def _front_of_means(self) -> list[Trial]:
+        """As `front`, of configs, by their means over seeds."""
+        rows = {
+            number: tuple(part.mean for part in found)
+            for number, found in self.judged.items()
+            if all(math.isfinite(part.mean) for part in found) and self._keeps(number)
+        }
+        places = fronts(np.array(list(rows.values())), np.zeros(len(rows)))
+        unique = {
+            values: number
+            for (number, values), place in zip(reversed(rows.items()), reversed(places), strict=True)
+            if place == 0
+        }
+        return [self.trials[unique[values]] for values in sorted(unique)]
 
     @property
     def best(self) -> Trial | None:
@@ -243,10 +343,14 @@ class History:
 
         Only trials that had the whole budget are compared with each other: a value at a rung is not a result.
         None that is beyond a constraint is the best. Of several metrics the first decides among the front.
-        Where scores on shifted copies choose, it is the first of `ranking`, once there is one.
+        Where scores on shifted copies choose, it is the first of `ranking`, once there is one. Where configs
+        were trained with several seeds, it is the first trial of the one with the lowest mean among them.
         """
         if self.ranking:
             return self.trials[self.ranking[0]]
+        if measured := self.measured:
+            front = {trial.spec.trial for trial in self.front} if self.objective.others else set[int]()
+            return next((trial for trial in measured if trial.spec.trial in front), measured[0])
         if self.objective.others and (front := self.front):
             return front[0]
         if self.incumbents:

@@ -30,17 +30,19 @@ class Limits:
         promised = sum(max(0, until(trial) - trial.spent) for trial in history.running)
         return self.total_steps - history.spent - promised
 
-    def room(self, history: History, budget: int, until: Callable[[Trial], int] = _budget) -> int | None:
-        """How many more trials of this budget may be started; None when nothing says."""
+    def spare(self, history: History, budget: int, until: Callable[[Trial], int] = _budget) -> int | None:
+        """For how many more trials of this budget there are trials and steps; None when nothing says."""
         rooms: list[int] = []
         if self.trials is not None:
             rooms.append(self.trials - len(history.trials))
         left = self.left(history, until)
         if left is not None:
             rooms.append(left // budget)
-        if self._is_stale(history):
-            rooms.append(0)
         return max(0, min(rooms)) if rooms else None
+
+    def room(self, history: History, budget: int, until: Callable[[Trial], int] = _budget) -> int | None:
+        """How many more trials of this budget may be started; None when nothing says."""
+        return 0 if self._is_stale(history) else self.spare(history, budget, until)
 
     def _is_stale(self, history: History) -> bool:
         if self.no_improvement is None:
@@ -58,11 +60,15 @@ class Limits:
                 return f"target reached ({goal.metric} {goal.shown(value):.6g})"
         return ""
 
-    def exhausted(self, history: History, budget: int) -> str:
-        """Why no trial may be started any more, for the record; "" when one may."""
-        if self.room(history, budget) != 0:
+    def exhausted(self, history: History, budget: int, kept_free: int = 0) -> str:
+        """Why no trial may be started any more, for the record; "" when one may.
+
+        So many trials as are `kept_free` are for others.
+        """
+        room = self.room(history, budget)
+        if room is None or room > kept_free:
             return ""
-        if self.trials is not None and len(history.trials) >= self.trials:
+        if self.trials is not None and len(history.trials) + kept_free >= self.trials:
             return f"{self.trials} trial{'s' if self.trials > 1 else ''}"
         if self._is_stale(history):
             return f"no improvement in {self.no_improvement} trials"

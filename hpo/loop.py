@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from hpo.collecting import uncollected
 from hpo.compared import compared
@@ -27,7 +27,6 @@ from hpo.events import (
     StudyResumed,
     StudyScaled,
     StudyStarted,
-    Suggestion,
     TrialFinished,
     TrialPaused,
     TrialReported,
@@ -37,51 +36,25 @@ from hpo.events import (
     TrialStopped,
 )
 from hpo.history import History, Trial
+from hpo.keeping import Keep, Keeping
 from hpo.leading import fold_specs, whole, without_score
 from hpo.limits import Limits
 from hpo.objective import Objective
 from hpo.orders import Order, Orders
+from hpo.plan import Plan
 from hpo.pruners.base import Pauser, Pruner
-from hpo.rows import halfway_name
+from hpo.replicas import Replicas
 from hpo.runners.base import Heard, Pausing, Runner, Scaling
 from hpo.samplers.base import Sampler
 from hpo.store import Store
-from trials.seeding import key
 from trials.spec import TrialSpec
 
 SECONDS = "seconds"  # a metric that every trial has, where the study names it: those of its training
 
 _POLL_SECONDS = 0.25
+_NO_MORE = "the space is exhausted"
 
 _Told = TrialReported | TrialScored | TrialFinished  # of a trial, by a runner
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What every trial of a study has in common."""
-
-    budget: int  # steps
-    rungs: tuple[int, ...]
-    horizon: int
-    seed: int
-    split_seed: int
-    folds: Literal["none", "beside"] = "none"  # whether trials have their fold models beside them
-
-    def spec(self, trial: int, suggestion: Suggestion) -> TrialSpec:
-        """The trial that a suggestion becomes."""
-        budget = suggestion.budget or self.budget
-        rungs = tuple(rung for rung in self.rungs if rung < budget)
-        return TrialSpec(
-            trial,
-            dict(suggestion.config),
-            key(self.seed, "trial", trial) & 0x7FFFFFFF,
-            budget,
-            (*rungs, budget),
-            self.horizon,
-            self.split_seed,
-            suggestion.parent,
-            self.folds,
-        )
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error: the user asked for it
@@ -113,16 +86,16 @@ class Search:
     begin: StudyStarted
     listeners: Sequence[Listener] = ()
     folder: Path | None = None  # where rows lie; None: none are kept
-    keep_rows: Literal["best", "all", "none"] = "best"
+    keep_rows: Keep = "best"
     data: tuple[DataSet, ...] = ()  # that trials are judged on, beyond the plain splits
     compared: int = 0  # trials that targets are read for; 0: there are none
+    replicas: Replicas = field(default_factory=Replicas)
     clock: Callable[[], float] = time.time
     timers: Timers = field(default_factory=Timers)
     notices: Sequence[Noticed] = ()  # of what was found before the study began
     problems: list[str] = field(default_factory=list[str])  # what the user should be told at the end
     _again: deque[TrialSpec] = field(default_factory=deque[TrialSpec])
     _known: dict[int, int] = field(default_factory=dict[int, int])  # restarted trial -> spent the journal has
-    _rows: dict[int, str] = field(default_factory=dict[int, str])  # of trials, that lie in the folder
     _stopping: set[int] = field(default_factory=set[int])
     _noticed: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])  # topics and texts
     _interrupted: bool = False
@@ -131,6 +104,7 @@ class Search:
 
     def __post_init__(self) -> None:
         self._orders = Orders(self.folder)
+        self._keeping = Keeping(self.folder, self.history, self.keep_rows, self.compared, self.replicas)
 
     def interrupt(self) -> None:
         """End after the events at hand; callable from a signal handler."""
@@ -186,7 +160,7 @@ class Search:
 
     def _take_up(self) -> None:
         """Start again what was running; end what the journal says was over."""
-        self._sweep_rows()
+        self._keeping.sweep()
         now = self.clock()
         for trial in self.history.running:
             number = trial.spec.trial
@@ -198,7 +172,7 @@ class Search:
                 self._publish([TrialFinished(number, "diverged", now, error)])
             elif trial.stop_reason:
                 self._publish([TrialFinished(number, "stopped", now)])
-            elif 0 < trial.spent < trial.spec.budget and not self.pruner.keep(number):
+            elif 0 < trial.spent < trial.spec.budget and not self._is_kept(trial):
                 self._publish([self._stopped(trial, now), TrialFinished(number, "stopped", now)])
             elif reason := self._pause_reason(trial):
                 self._publish([TrialPaused(number, trial.spent, reason, now)])
@@ -264,9 +238,13 @@ class Search:
             # Trials that wait to be started again have no limit: they were started once.
             if self._again or not exhausted or self.history.paused:
                 exhausted = self._refill(bool(exhausted)) or exhausted
-            if exhausted and not self.history.is_running:
+            if exhausted and not self._is_searching:
                 self._end_paused(exhausted)
-                return exhausted
+                self._replicate()
+                if not self.history.is_running:
+                    if exhausted == _NO_MORE or self._room() == 0:
+                        return exhausted
+                    exhausted = ""  # what was kept free for replicas is not needed
             began = time.perf_counter()
             events = self.runner.poll(_POLL_SECONDS)
             self.timers.runner += time.perf_counter() - began
@@ -301,19 +279,19 @@ class Search:
             free = self.runner.free()
         if is_exhausted:
             return ""
-        room = self.limits.room(self.history, self.plan.budget, self._until)
+        room = self._room()
         wanted = free if room is None else min(free, room)
         if room == 0:
-            # Those that run may yet end early and leave steps for another.
-            may_change = self.limits.total_steps is not None and self.history.is_running
-            return "" if may_change else self.limits.exhausted(self.history, self.plan.budget)
+            # Those that run may yet end early and leave steps for another, or need no replicas.
+            may_change = self.limits.total_steps is not None or self.replicas.seeds > 1
+            return "" if may_change and self._is_searching else self._exhausted()
         if wanted <= 0:
             return ""
         began = time.perf_counter()
         suggestions = self.sampler.ask(wanted)
         self.timers.ask += time.perf_counter() - began
         if not suggestions:
-            return "" if self.history.is_running else "the space is exhausted"
+            return "" if self._is_searching else _NO_MORE
         first = len(self.history.trials)
         specs = [self.plan.spec(first + n, suggestion) for n, suggestion in enumerate(suggestions)]
         now = self.clock()
@@ -322,21 +300,59 @@ class Search:
         self._start(specs)
         return ""
 
+    @property
+    def _is_searching(self) -> bool:
+        """Whether a trial runs that is no replica."""
+        return any(trial.replica_of is None for trial in self.history.running)
+
+    def _room(self) -> int | None:
+        """How many more configs may begin, so that there is room for the replicas; None when nothing says."""
+        room = self.limits.room(self.history, self.plan.budget, self._until)
+        return room if room is None else self.replicas.room(self.history, room)
+
+    def _exhausted(self) -> str:
+        kept_free = self.limits.spare(self.history, self.plan.budget) or 0
+        return self.limits.exhausted(self.history, self.plan.budget, kept_free)
+
+    def _replicate(self) -> None:
+        """Start as many replicas of the leading configs as there is room for."""
+        missing = self.replicas.missing(self.history)
+        spare = self.limits.spare(self.history, self.plan.budget, self._until)
+        most = min(self.runner.free(), len(missing), len(missing) if spare is None else spare)
+        now, specs = self.clock(), list[TrialSpec]()
+        for first in missing[:most]:
+            spec, origin = self.replicas.next(self.history, first, self.plan)
+            self._publish([TrialStarted(spec, now, origin, first.spec.trial)])
+            specs.append(spec)
+        if specs:
+            self._start(specs)
+
+    def _is_kept(self, trial: Trial) -> bool:
+        """Whether the pruner lets a trial go on; a replica measures a config that has passed already."""
+        return trial.replica_of is not None or self.pruner.keep(trial.spec.trial)
+
     def _until(self, trial: Trial) -> int:
         """Spent steps to which a running trial is sure to go on."""
-        return self.pruner.until(trial.spec.trial) if isinstance(self.pruner, Pauser) else trial.spec.budget
+        if trial.replica_of is not None or not isinstance(self.pruner, Pauser):
+            return trial.spec.budget
+        return self.pruner.until(trial.spec.trial)
 
     def _pause_reason(self, trial: Trial) -> str:
         is_under_way = trial.state == "running" and 0 < trial.spent < trial.spec.budget
+        if trial.replica_of is not None:
+            return ""
         return self.pruner.pause(trial.spec.trial) if is_under_way and isinstance(self.pruner, Pauser) else ""
 
     def _resume(self, free: int, is_exhausted: bool) -> None:
         """Let paused trials go on that the pruner prefers to new ones."""
         if not isinstance(self.pruner, Pauser):
             return  # the study was taken up with another pruner: what is paused ends with it
-        may_begin = not is_exhausted and self.limits.room(self.history, self.plan.budget, self._until) != 0
+        may_begin = not is_exhausted and self._room() != 0
+        left = self.limits.left(self.history, self._until)
+        if left is not None:
+            left -= self.replicas.kept_free(self.history) * self.plan.budget
         began = time.perf_counter()
-        chosen = self.pruner.resume(free, self.limits.left(self.history, self._until), may_begin)
+        chosen = self.pruner.resume(free, left, may_begin)
         self.timers.ask += time.perf_counter() - began
         now = self.clock()
         for trial, _, _ in chosen:
@@ -371,16 +387,14 @@ class Search:
             if isinstance(event, TrialFinished):
                 self._stopping.discard(event.trial)
                 self._known.pop(event.trial, None)
-                if self.folder is not None:
-                    (self.folder / halfway_name(event.trial)).unlink(missing_ok=True)
-                self._tidy_row(self.history.trials[event.trial])
+                self._keeping.end(self.history.trials[event.trial])
         reported = {event.report.trial for event in fresh if isinstance(event, TrialReported)}
         now = self.clock()
         stops: list[TrialStopped] = []
         pauses: list[TrialPaused] = []
         for number in sorted(reported - self._stopping):
             trial = self.history.trials[number]
-            if trial.state == "running" and trial.spent < trial.spec.budget and not self.pruner.keep(number):
+            if trial.state == "running" and trial.spent < trial.spec.budget and not self._is_kept(trial):
                 stops.append(self._stopped(trial, now))
                 self._stopping.add(number)
             elif reason := self._pause_reason(trial):
@@ -397,8 +411,7 @@ class Search:
             return event
         if event.outcome in ("failed", "out_of_memory"):
             return event
-        if event.row and self.folder is not None:
-            (self.folder / event.row).unlink(missing_ok=True)
+        self._keeping.discard(event.row)
         return TrialFinished(event.trial, "stopped", event.time)
 
     def _as_measured(self, event: _Told) -> _Told:
@@ -450,9 +463,7 @@ class Search:
             ]
         )
         self._stop([trial.spec.trial for trial in paused])
-        if self.folder is not None:
-            for trial in paused:
-                (self.folder / halfway_name(trial.spec.trial)).unlink(missing_ok=True)
+        self._keeping.rest(paused)
 
     def _stop_all(self, reason: str) -> None:
         """End the running and the paused trials, because a limit says so."""
@@ -552,52 +563,6 @@ class Search:
         except HpoError as error:
             self.problems.append(f"the targets could not be read: {error}")
             return {}
-
-    def _kept(self) -> set[int]:
-        """Trials whose rows are kept: the best or the front, and those that targets are to be read for."""
-        front = self.history.front
-        some = compared(self.history, self.compared) if self.compared else []
-        return {trial.spec.trial for trial in (*some, *front)}
-
-    def _tidy_row(self, trial: Trial) -> None:
-        """Keep the best row and those that targets are read for, unless all are wanted or may be chosen."""
-        if self.folder is None or not trial.row or self.keep_rows == "all":
-            return
-        if self.history.objective.is_ranked:
-            return
-        kept = self._kept()
-        self._rows[trial.spec.trial] = trial.row
-        # A trial that is not kept changes nothing of which others are.
-        some = [trial.spec.trial] if trial.spec.trial not in kept else list(self._rows)
-        for number in some:
-            if number not in kept:
-                (self.folder / self._rows.pop(number)).unlink(missing_ok=True)
-
-    def _sweep_rows(self) -> None:
-        """Remove what a killed search left: files half written, rows not tidied or to be made again."""
-        if self.folder is None:
-            return
-        numbers, keeps_all = self._kept(), self.keep_rows == "all"
-        if self.history.objective.is_ranked:
-            # Further trials change what families weigh and who leads: any of them may yet be chosen.
-            keeps_all = True
-        kept = {
-            trial.row for trial in self.history.trials.values() if keeps_all or trial.spec.trial in numbers
-        }
-        self._rows = {n: trial.row for n, trial in self.history.trials.items() if trial.row in kept - {""}}
-        rows = self.folder / "rows"
-        for path in [*rows.glob("trial-[0-9]*.safetensors"), *rows.glob(".trial-[0-9]*")]:
-            if path.relative_to(self.folder).as_posix() not in kept:
-                path.unlink(missing_ok=True)
-        for folder in ("traces", "scores", "running"):
-            for path in (self.folder / folder).glob(".trial-[0-9]*"):
-                path.unlink(missing_ok=True)
-        under_way = {
-            halfway_name(trial.spec.trial) for trial in (*self.history.running, *self.history.paused)
-        }
-        for path in (self.folder / "running").glob("trial-[0-9]*"):
-            if path.relative_to(self.folder).as_posix() not in under_way:
-                path.unlink(missing_ok=True)
 
 
 def _lack(objective: Objective, name: str, told: Collection[str]) -> str:

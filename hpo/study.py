@@ -37,7 +37,10 @@ DEFAULT_ROOT = "studies"
 
 # What may change when a study is taken up; all else would make its trials incomparable.
 _FREE = ("limits", "runner", "tracking", "pruner", "sampler")
-_FREE_KEYS = ("search.pruner", "search.sampler", "search.unreported", "trial.save", "base")
+_FREE_KEYS = (
+    *("search.pruner", "search.sampler", "search.unreported", "trial.save", "base"),
+    *("seeds.replicas", "seeds.leading"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +274,7 @@ def search(
             notices=notices,
             data=data,
             compared=int(config.table["report"]["compared"]) * any(one.role == "target" for one in data),
+            replicas=config.replicas(),
             clock=getattr(runner, "clock", time.time),  # a replayed study has a time of its own
         )
         interrupted = stopped = False

@@ -15,6 +15,7 @@ from typing import Any, cast
 from hpo.compared import COMPARED
 from hpo.errors import UsageError
 from hpo.options import unknown
+from hpo.replicas import LEADING
 from trials.names import TASKS
 
 DEFAULT_STEPS = 500  # of a trial
@@ -55,6 +56,10 @@ _KEYS: dict[str, dict[str, tuple[Any, str]]] = {
         "pruner": ("asha", "text"),
         "seed": (0, "whole"),
         "unreported": ("refuse", "refuse|allow"),
+    },
+    "seeds": {
+        "replicas": ("auto", "auto or count"),
+        "leading": (LEADING, "count"),
     },
     "sampler": {},
     "pruner": {},

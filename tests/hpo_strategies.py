@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import get_args
 
 import numpy as np
@@ -134,6 +134,7 @@ ACTIONS = (
     "fail",
     "exhaust",
     "notice",
+    "replicate",
 )
 actions = st.lists(st.tuples(st.sampled_from(ACTIONS), unit), min_size=10, max_size=30)
 
@@ -172,6 +173,8 @@ class Play:
                 self.start([self.space.sample(stream(position, "enqueued"))])
             elif action == "resume":
                 self.resume(number)
+            elif action == "replicate":
+                self.replicate(number)
             elif action == "notice":
                 self.tell(Noticed("compile", f"line {position % 2}", 0.0))
             elif self.rung:
@@ -184,6 +187,22 @@ class Play:
             self.rung[self.started] = 0
             self.started += 1
             self.tell(TrialStarted(spec, 0.0))
+
+    def replicate(self, number: float) -> None:
+        """A completed trial's config once more."""
+        ended = [
+            event.trial
+            for event in self.events
+            if isinstance(event, TrialFinished) and event.outcome == "completed"
+        ]
+        begun = {event.spec.trial: event for event in self.events if isinstance(event, TrialStarted)}
+        first = [trial for trial in ended if begun[trial].replica_of is None]
+        if first:
+            trial = first[int(number * 0.999 * len(first))]
+            spec = replace(begun[trial].spec, trial=self.started, seed=self.started)
+            self.rung[self.started] = 0
+            self.started += 1
+            self.tell(TrialStarted(spec, 0.0, f"replica: of trial {trial}", trial))
 
     def resume(self, number: float) -> None:
         if not self.paused:
@@ -274,7 +293,9 @@ events: st.SearchStrategy[Event] = st.one_of(
         source=texts,
         time=times,
     ),
-    st.builds(TrialStarted, spec=specs(), time=times),
+    st.builds(
+        TrialStarted, spec=specs(), time=times, origin=texts, replica_of=st.none() | st.integers(0, 10**6)
+    ),
     st.builds(TrialReported, report=reports, time=times),
     st.builds(
         TrialScored,

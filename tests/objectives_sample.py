@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from trials.seeding import stream
 from trials.spec import TrialSpec
 from trials.task import Splits
 
@@ -19,6 +20,9 @@ SPACE = {
     "shift": {"low": 0.0, "high": 1.0, "when": {"kind": "far"}},
     "depth": {"low": 1, "high": 3},
 }
+
+
+NOISE = 0.3  # standard deviation of what seeds change
 
 
 def value(config: Mapping[str, float], spent: int) -> float:
@@ -84,7 +88,15 @@ def other_metric(spec: TrialSpec) -> dict[str, float]:
     return {"loss": value(spec.config, spec.budget)}
 
 
-for _function in (curve, slow_curve, waiting, stuck, plain, raising, sometimes, flat, other_metric):
+def noisy(spec: TrialSpec) -> Iterator[dict[str, float]]:
+    """As `curve`, and seeds make a difference; the second metric is a price of what the first is good at."""
+    luck = stream(spec.seed, "luck").normal(0.0, NOISE)
+    for report in curve(spec):
+        price = abs(spec.config["x"] - 1.0) + luck
+        yield {**report, "val_loss": report["val_loss"] + luck, "price": price}
+
+
+for _function in (curve, slow_curve, waiting, stuck, plain, raising, sometimes, flat, other_metric, noisy):
     _function.space = SPACE  # type: ignore[attr-defined]
 
 

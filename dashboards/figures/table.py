@@ -62,7 +62,7 @@ def _row(
     last = trial.reports[-1] if trial.reports else None
     found: list[object] = [
         trial.spec.trial,
-        trial.state,
+        trial.state if trial.replica_of is None else f"{trial.state} (trial {trial.replica_of} again)",
         *(last.metrics.get(name) if last else None for name in metrics),
         *(trial.spent, trial.kept, trial.wall)[:counters],
         last.seconds if last else None,

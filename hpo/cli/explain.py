@@ -13,6 +13,7 @@ from hpo.cli.options import Debug, Json, Root, Study
 from hpo.errors import UsageError
 from hpo.events import Event, TrialPaused, TrialResumed
 from hpo.history import History, Trial
+from hpo.judgement import judged_by
 from hpo.listeners import words
 from hpo.listeners.console import searched
 
@@ -24,6 +25,7 @@ _ORIGINS = {
     "prior": "It was drawn from what the study says is believed (`prior` in [space])",
     "start": "It is a starting point of the study ([[start]])",
     "model": "The model of the sampler proposed it",
+    "replica": "It measures a leading configuration once more, with another seed, so that luck does not choose",
 }
 # Beginning of a pruner's reason -> what its rule is.
 _RULES = {
@@ -183,8 +185,11 @@ def _standing(history: History, trial: Trial) -> list[str]:
         if trial in history.front:
             return ["No other trial beats it: it is in the front."]
         return [] if front is None else [f"Others beat it: it is in front {front + 1}."]
+    said = [f"Its config is {judged_by(history, trial)}."] if history.judged else []
     if history.best is trial:
-        return ["It is the best trial."]
+        return ["It is the best trial.", *said]
+    if trial.replica_of is not None:
+        return [f"It counts for trial {trial.replica_of}, whose config it has.", *said]
     value = history.value(trial)
     done = [other for other in history.trials.values() if other.state == "completed" and other is not trial]
     better = sum(history.value(other) < value for other in done)

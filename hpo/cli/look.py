@@ -10,7 +10,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from hpo import study
+from hpo import judgement, study
 from hpo.cli.options import Debug, Json, Root, Study
 from hpo.errors import JournalError, UsageError
 from hpo.history import History, Trial
@@ -77,6 +77,8 @@ def _trial(history: History, trial: Trial, folder: Path) -> dict[str, Any]:
     is_chosen = history.finish is not None and history.finish.best == trial.spec.trial
     return {
         "trial": trial.spec.trial,
+        "replica_of": trial.replica_of,
+        "judged": judgement.table(history, trial),
         "state": trial.state,
         "value": history.objective.shown(history.value(trial)),
         "values": _values(history, trial),
@@ -175,6 +177,8 @@ def show(
             shown += "  beyond"
         elif history.objective.others and trial.spec.trial in front:
             shown += "  front"
+        if trial.replica_of is not None:
+            shown += f"  of {trial.replica_of}"
         config = "  ".join(f"{name}={_short(item)}" for name, item in trial.spec.config.items())
         counters = (trial.spent, trial.kept, trial.wall) if differ else (trial.spent,)
         steps = "  ".join(f"{one:>6}" for one in counters)

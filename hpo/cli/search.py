@@ -66,6 +66,13 @@ SaveEvery = Annotated[
 ]
 Trials = Annotated[int | None, typer.Option(min=1, help="Trials to start at most.")]
 Seconds = Annotated[float | None, typer.Option(help="Seconds to search at most.")]
+Replicas = Annotated[
+    str | None,
+    typer.Option(
+        metavar="auto|N",
+        help="Seeds that each leading configuration is trained with in the end; 1: one; auto: 3, where a fifth of the trials pays for it.",
+    ),
+]
 Tracking = Annotated[str | None, typer.Option(help='MLflow tracking URI, or "none".')]
 Force = Annotated[
     bool, typer.Option("--force", help="Go on where no trial reports a metric that [constraints] bounds.")
@@ -98,6 +105,7 @@ def search(
     stall_seconds: StallSeconds = None,
     memory_per_worker: MemoryPerWorker = None,
     save_every: SaveEvery = None,
+    replicas: Replicas = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of the study; equal seeds begin equally.")] = None,
     root: Root = Path(study.DEFAULT_ROOT),
     name: Annotated[str, typer.Option(help="Name of the study; default that of the task or file.")] = "",
@@ -116,6 +124,7 @@ def search(
         "search.sampler": sampler,
         "search.pruner": pruner,
         "search.seed": seed,
+        "seeds.replicas": _auto_or_count("--replicas", replicas),
         "search.unreported": "allow" if force else None,
         "runner.lanes": _auto_or_count("--lanes", lanes),
         "runner.workers": _auto_or_count("--workers", workers),
@@ -143,6 +152,7 @@ def resume(
     name: Annotated[str, typer.Argument(metavar="STUDY", help="Name of a study, or the path of its folder.")],
     trials: Trials = None,
     seconds: Seconds = None,
+    replicas: Replicas = None,
     lanes: Lanes = None,
     workers: Workers = None,
     device: Device = None,
@@ -170,6 +180,7 @@ def resume(
     flags = {
         "limits.trials": trials,
         "limits.seconds": seconds,
+        "seeds.replicas": _auto_or_count("--replicas", replicas),
         "search.unreported": "allow" if force else None,
         "runner.lanes": _auto_or_count("--lanes", lanes),
         "runner.workers": _auto_or_count("--workers", workers),
@@ -294,6 +305,13 @@ def _run(config: StudyConfig, folder: Path, json: bool, debug: bool) -> None:
         raise typer.Exit(1)
 
 
+def _replicas(config: StudyConfig) -> str:
+    found = config.replicas()
+    if found.seeds < 2:
+        return "none: the winner is judged by one seed"
+    return f"{found.most} of these trials: {found.seeds} seeds of each of the {found.leading} leading configs"
+
+
 def _dry_run(config: StudyConfig, folder: Path) -> None:
     runner = runners.build(config.runner_name(), config.target(folder), config.lanes(), 1, config.cluster())
     try:
@@ -319,6 +337,7 @@ def _dry_run(config: StudyConfig, folder: Path) -> None:
         f"trials     {config.limits.trials or 'until another limit'} of {plan.budget} steps, "
         f"reports at {', '.join(map(str, plan.rungs))}",
         f"search     sampler {search['sampler']}, pruner {search['pruner']}, seed {config.seed}",
+        f"replicas   {_replicas(config)}",
         f"runner     {config.runner_name()}: {config.most_workers() or 'as many as fit'} workers of {lanes} lanes"
         + ("" if config.lanes() else " (measured)"),
         f"tracking   {config.table['tracking']['uri']}",

@@ -212,6 +212,8 @@ def ending(history: History, trial: Trial, is_best: bool) -> str:
         parts.append(f"{' '.join(found)} after {taken(trial)}")
         if trial.state == "completed" and history.excess(trial) > 0:
             parts.append("(beyond the constraints)")
+    if trial.replica_of is not None:
+        parts.append(f"(trial {trial.replica_of} with another seed)")
     if trial.error:
         # The last line of a traceback says what went wrong.
         parts.append(f"({trial.error.strip().splitlines()[-1].strip()})")

@@ -33,7 +33,8 @@ from hpo.events import (
     TrialStarted,
     TrialStopped,
 )
-from hpo.history import WITHOUT_VALUE, History
+from hpo.history import WITHOUT_VALUE, History, Trial
+from hpo.judgement import judgement
 from hpo.listeners.rates import followed, has_default_schedule, rate_curve
 from hpo.objective import Objective
 from trials.spec import Report, TrialSpec
@@ -115,6 +116,8 @@ class Runs:
                 self.changed.add(STUDY)
             case TrialStarted(spec):
                 self._start_trial(spec, event.time)
+                if event.replica_of is not None:
+                    self.runs[spec.trial].tags["hpo.replica_of"] = str(event.replica_of)
             case TrialReported(report):
                 run = self.runs[report.trial]
                 # The step of a rung is what was paid for: it never repeats, where a position may.
@@ -245,8 +248,18 @@ class Runs:
             study.tags["hpo.best_trial"] = str(self._best)
             shown = self.history.objective.shown(self.history.value(best))
             study.measure(f"best_{self.history.objective.metric}", ended, shown, event.time)
+        self._tag_seeds(best, event.time)
         self._tag_front(event)
         self.changed.update((event.trial, STUDY))
+
+    def _tag_seeds(self, best: Trial | None, time: float) -> None:
+        """By how many seeds the best config was judged, and what they say."""
+        found = None if best is None else judgement(self.history, best)
+        self.study.tags["hpo.best_seeds"] = str(1 if found is None else found.seeds)
+        if found is not None:
+            for name, value in (("mean", found.mean), ("low", found.low), ("high", found.high)):
+                self.study.tags[f"hpo.best_{name}"] = repr(value)
+                self.study.measure(f"best_{self.history.objective.metric}_{name}", self._ended, value, time)
 
     def _tag_front(self, event: TrialFinished) -> None:
         """Which trials no other beats, and how many; which are beyond a constraint."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hpo import judgement
 from hpo.history import History, State, Trial, readings
 from hpo.listeners import words
 from hpo.listeners.rates import evenly, followed, has_default_schedule, rate_curve
@@ -55,6 +56,7 @@ def summary(
         lines.extend(_front(history))
         first = f" by {history.objective.metric}" if history.objective.others else ""
         lines.append(f"best{first}: trial {best.spec.trial} of {len(history.trials)}{state}")
+        lines.extend(filter(None, [judgement.judged_by(history, best)]))
         lines.extend(_table(_metrics(history, best)))
         lines.append("config:")
         lines.extend(_table({name: words.value(value) for name, value in best.spec.config.items()}))

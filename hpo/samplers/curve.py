@@ -48,6 +48,7 @@ class _Result(NamedTuple):
     value: float  # forecast or seen; infinite for what broke off
     spread: float
     broke: bool
+    first: int  # trial whose config it measures: its own number, unless it is a replica
 
 
 class Curve:
@@ -61,6 +62,7 @@ class Curve:
         self._configs: dict[int, Config] = {}
         self._points = np.empty((0, self._features.d))  # of trials in order of their start
         self._places: dict[int, int] = {}  # trial -> its row
+        self._first: dict[int, int] = {}  # replica -> first trial of its config
         self._next = 0
         self._heard: set[int] = set()  # trials of which something was known at an end or a pause
         self._ended = self._learnt = 0
@@ -78,6 +80,8 @@ class Curve:
         if isinstance(event, TrialStarted):
             number, config = event.spec.trial, event.spec.config
             self._next = max(self._next, number + 1)
+            if event.replica_of is not None:
+                self._first[number] = event.replica_of
             known = _known(self._space, config)
             if known is not None:
                 self._places[number] = len(self._points)
@@ -112,16 +116,17 @@ class Curve:
         for trial, course in self._forecasts.courses.items():
             if trial not in self._places or course.goes_on:
                 continue
+            first = self._first.get(trial, trial)
             if course.state in ("diverged", "failed", "out_of_memory"):
-                found.append(_Result(trial, math.inf, 0.0, True))
+                found.append(_Result(trial, math.inf, 0.0, True, first))
                 continue
             if self._scalarised is not None:
                 if trial in weighed:
-                    found.append(_Result(trial, *weighed[trial]))
+                    found.append(_Result(trial, *weighed[trial], first))
                 continue
             forecast = self._forecasts.of(trial)
             if forecast is not None:
-                found.append(_Result(trial, forecast.mean, forecast.spread, False))
+                found.append(_Result(trial, forecast.mean, forecast.spread, False, first))
         return found
 
     # -- asking -------------------------------------------------------------------------------------------
@@ -190,6 +195,19 @@ def _chosen(results: list[_Result]) -> np.ndarray:
     return np.sort(np.concatenate([best, rest[-half:]]))
 
 
+def _ordered(results: list[_Result]) -> np.ndarray:
+    """Rows of the first trials of configs, best first, by the means over their seeds.
+
+    The process learns from every seed how much they scatter; the densities are of configs.
+    """
+    groups: dict[int, list[float]] = {}
+    for result in results:
+        groups.setdefault(result.first, []).append(result.value)
+    rows = [row for row, result in enumerate(results) if result.first == result.trial]
+    means = [float(np.mean(groups[results[row].first])) for row in rows]
+    return np.array(rows, int)[np.argsort(means, kind="stable")]
+
+
 def _scores(results: list[_Result]) -> tuple[np.ndarray, np.ndarray]:
     """((n,) normal scores of the ranks, lower is better; (n,) variance beside that of all)."""
     from scipy.special import ndtri  # pyright: ignore[reportMissingTypeStubs]
@@ -230,8 +248,8 @@ class _Model:
         broke = np.array([result.broke for result in results])[chosen]
         self.best = float(posterior.means(columns)[~broke].min())
         self._posterior = posterior
-        order = np.argsort([result.value for result in results], kind="stable")
-        good = min(_MOST_GOOD, max(1, math.ceil(_GOOD_SHARE * len(results))))
+        order = _ordered(results)
+        good = min(_MOST_GOOD, max(1, math.ceil(_GOOD_SHARE * len(order))))
         self.good = Density(features, rows[order[:good]], active[order[:good]])
         rest = np.sort(order[good:])[-_MOST_REST:]
         self._rest_points, self._rest_active = rows[rest], active[rest]

@@ -37,7 +37,8 @@ def stand_ins(values: ArrayLike, at_rung: ArrayLike, finals: ArrayLike) -> np.nd
 def finals(history: History, part: Objective | None = None) -> dict[int, float]:
     """Number of every trial that completed, was stopped or is paused -> a finite value to minimise.
 
-    Of one of several metrics, where a `part` of the objective says which.
+    Of one of several metrics, where a `part` of the objective says which. Replicas are no trials of their
+    own: their config counts with the mean over its seeds, and with nothing where one of them broke off.
 
     Those that did not complete are taken from the latest rung to the earliest, so that those stopped later,
     with their stand-ins, are among the ones that went on. Diverged and failed trials, and those whose last
@@ -47,11 +48,17 @@ def finals(history: History, part: Objective | None = None) -> dict[int, float]:
     found: dict[int, float] = {}
     stopped: dict[int, dict[int, float]] = defaultdict(dict)  # spent -> number -> last value
     for number, trial in history.trials.items():
+        if trial.replica_of is not None:
+            continue
         is_whole = trial.state in ("completed", "stopped", "paused") and trial.reports
         value = goal.value(trial.reports[-1].metrics) if is_whole else math.inf
         if math.isfinite(value):
             if trial.state == "completed":
                 found[number] = value
+                if history.replicas(trial):
+                    found[number] = mean_over_seeds(history, trial, goal)
+                    if not math.isfinite(found[number]):
+                        del found[number]
             else:
                 stopped[trial.spent][number] = value
     for spent in sorted(stopped, reverse=True):
@@ -65,6 +72,18 @@ def finals(history: History, part: Objective | None = None) -> dict[int, float]:
         estimates = stand_ins(list(stopped[spent].values()), at_rung, went_on)
         found.update(zip(stopped[spent], estimates.tolist(), strict=True))
     return found
+
+
+def mean_over_seeds(history: History, trial: Trial, part: Objective) -> float:
+    """The mean final value of a completed trial's config; infinite where one of its seeds broke off."""
+    return float(
+        np.mean(
+            [
+                part.value(one.metrics) if one.state == "completed" else math.inf
+                for one in history.seeds(trial)
+            ]
+        )
+    )
 
 
 def clipped(values: Mapping[int, float]) -> dict[int, float]:

@@ -276,7 +276,9 @@ class OptunaSampler:
 
     def tell(self, event: Event) -> None:
         """Take in one event."""
-        if isinstance(event, TrialStarted):
+        if isinstance(event, TrialStarted) and event.replica_of is not None:
+            self._asked.clear()  # a further measure of a config that is known
+        elif isinstance(event, TrialStarted):
             number = event.spec.trial
             if self._method.remembers and number == self._next and not self._asked:
                 self.ask(1)

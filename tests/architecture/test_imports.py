@@ -25,7 +25,7 @@ MAY: dict[str, set[str]] = {
     "dashboards": {
         *("dashboards", "schedules", "trials.spec", "plotly", "numpy"),
         *("hpo.errors", "hpo.events", "hpo.store", "hpo.history", "hpo.importance", "hpo.space"),
-        *("hpo.compared", "hpo.correlation", "hpo.transfer", "hpo.audits"),
+        *("hpo.compared", "hpo.correlation", "hpo.transfer", "hpo.audits", "hpo.judgement"),
         "hpo.traces",
         "hpo.objective",  # a field of hpo.history.History
     },

@@ -64,9 +64,11 @@ def played(name: str, case: Case, objective: Objective | None = None) -> tuple[S
 SCRIPT = [("batch", 0.3), ("complete", 0.2), ("report", 0.9), ("complete", 0.6), ("start", 0.4)]
 SCRIPT += [("enqueue", 0.5), ("report", 0.7), ("stop", 0.7), ("diverge", 0.1), ("fail", 0.3)]
 SCRIPT += [("batch", 0.1), ("report", 0.2), ("pause", 0.2), ("report", 0.4), ("pause", 0.4), ("resume", 0.9)]
+SCRIPT += [("replicate", 0.1), ("replicate", 0.1), ("complete", 0.9)]
 LONG = [*SCRIPT, *SCRIPT, *SCRIPT]
 # A suggestion of the Gaussian process takes a fifth of a second.
 SHORT = [("batch", 0.3), ("report", 0.9), ("stop", 0.9), ("complete", 0.6), ("start", 0.5), ("diverge", 0.5)]
+SHORT += [("replicate", 0.5), ("complete", 0.9)]
 SMALL = Space(
     {"lr": Float(1e-4, 1e-1, "log"), "optimizer": Choice(("adamw", "sgd")), "momentum": Float(0.8, 0.99)},
     when={"momentum": {"optimizer": ("sgd",)}},

@@ -39,11 +39,12 @@ FLAGS = {
         *CLUSTER,
         *("--trials", "--steps", "--seconds", "--sampler", "--pruner", "--lanes", "--workers", "--seed"),
         *("--device", "--dir", "--name", "--tracking", "--dry-run", "--json", "--set", "--debug", "--force"),
+        "--replicas",
     },
     "resume": {
         *CLUSTER,
         *("--trials", "--seconds", "--lanes", "--workers", "--device", "--dir", "--tracking"),
-        *("--json", "--set", "--debug", "--force"),
+        *("--json", "--set", "--debug", "--force", "--replicas"),
     },
     "train": {
         *("--steps", "--schedule", "--lr", "--set", "--seed", "--lanes", "--device", "--save", "--trace"),

@@ -1,0 +1,44 @@
+"""What several seeds say of a config, and how often that is true."""
+
+import math
+
+import numpy as np
+import pytest
+
+from hpo.posterior import estimates
+
+
+def test_without_a_second_seed_nothing_is_said() -> None:
+    assert estimates({}) == {}
+    assert estimates({0: [1.0], 1: [2.0]}) == {}
+
+
+def test_equal_seeds_leave_no_doubt_and_one_that_broke_off_no_hope() -> None:
+    found = estimates({0: [1.0, 1.0], 1: [2.0], 2: [0.5, math.inf]})
+    assert (found[0].low, found[0].mean, found[0].high) == (1.0, 1.0, 1.0)
+    assert math.isinf(found[2].mean)
+
+
+def test_a_lucky_single_run_is_drawn_in_further_than_the_mean_of_three() -> None:
+    rng = np.random.default_rng(0)
+    values = {n: list(rng.normal(1.0, 0.3, 1)) for n in range(20)}
+    values[20], values[21] = [0.2], [0.2, 0.5, -0.1]
+    found = estimates(values)
+    assert found[20].mean > found[21].mean > 0.2
+
+
+@pytest.mark.parametrize("noise", [0.05, 0.3, 1.0])
+def test_the_interval_of_the_winner_holds_its_mean(noise: float) -> None:
+    """The winner of 26 configs, three of which got two more seeds: chosen for its mean, luck included."""
+    rng = np.random.default_rng(1)
+    held = 0
+    for _ in range(300):
+        means = rng.normal(size=26)
+        values = {n: [float(mean + noise * rng.normal())] for n, mean in enumerate(means)}
+        leading = sorted(values, key=lambda n: values[n][0])[:3]
+        for n in leading:
+            values[n] += list(means[n] + noise * rng.normal(size=2))
+        found = estimates(values)
+        winner = min(leading, key=lambda n: found[n].mean)
+        held += found[winner].low <= means[winner] <= found[winner].high
+    assert held >= 0.9 * 300
