@@ -133,7 +133,7 @@ class Actor:
     """
 
     def __init__(self, kind: str, target: Target, lanes: int | None, search: str) -> None:
-        self._folder = lodging()
+        self._folder, self._here = lodging(), Path.cwd()
         self._kind, self._lanes, self._search = kind, lanes, search
         self._target = dataclasses.replace(
             target, base=os.path.abspath(target.base), folder=str(self._folder)
@@ -151,9 +151,14 @@ class Actor:
         memory: NodeMemory | None = None
         try:
             loaded = None
+            # Nodes that share a machine share the folder of the user's code too, and each that comes makes it
+            # anew. Torch cannot be imported by a process whose working folder is no more.
+            os.chdir(self._folder)
+            runner = importlib.import_module(f"hpo.runners.{self._kind}")
+            os.chdir(self._here)
             if self._kind == "lanes":
                 memory = NodeMemory(self._search)
-                loaded = importlib.import_module("hpo.runners.lanes").shared(memory.descriptor)
+                loaded = runner.shared(memory.descriptor)
             serve(self._inside, self._kind, self._target, self._lanes, loaded)
         except BaseException:  # noqa: BLE001 - the last frame of a thread: the search is told why
             self._inside.send(Word("error", traceback.format_exc()))
@@ -165,6 +170,10 @@ class Actor:
 
     def obey(self, messages: list[Any], files: Mapping[str, bytes]) -> None:
         """Pass messages (verb, *arguments) on, once the files they name are here."""
+        try:
+            Path.cwd()
+        except FileNotFoundError:
+            os.chdir(self._here)  # where it was made anew
         for name, data in files.items():
             path = self._folder / name
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,8 @@
 
 A trial whose worker is gone is started again with the same spec, and says again what it has said; what the
 search has heard already is dropped, so that it hears of every rung once. A trial whose worker died twice by
-itself is tried once more with no other beside it, unless it was alone: then it is the reason, and has failed.
+itself, with nothing new reported in between, is tried once more with no other beside it, unless it was alone:
+then it is the reason, and has failed.
 """
 
 import time
@@ -15,7 +16,7 @@ from hpo.runners.base import Heard, Word
 from hpo.runners.placing import placed, structure
 from trials.spec import TrialSpec
 
-_DEATHS = 2  # of its worker, that a trial may have been there for
+_DEATHS = 2  # of its worker, that a trial may have been there for since it last reported something new
 
 
 @dataclass(eq=False)
@@ -48,7 +49,8 @@ class Roster:
         self._waiting: deque[TrialSpec] = deque()
         self._suspects: deque[TrialSpec] = deque()  # each waits for a worker of its own
         self._alone: set[int] = set()  # trials that have one
-        self._deaths = Counter[int]()  # trial -> workers that died by themselves while they had it
+        # trial -> workers that died by themselves while they had it, since it last got further
+        self._deaths = Counter[int]()
         self._told: dict[int, int] = {}  # trial -> spent steps of its last report
         self._stopping: set[int] = set()  # trials that a worker was told to stop
         self._events: list[Heard] = []
@@ -174,6 +176,8 @@ class Roster:
                 case TrialReported(report=report):
                     if report.trial in post.trials and report.spent > self._told.get(report.trial, 0):
                         self._told[report.trial] = report.spent
+                        # What kills its worker never comes past where it does: others do it to this one.
+                        self._deaths.pop(report.trial, None)
                         self._events.append(event)
                 case TrialFinished(trial=trial):
                     if post.trials.pop(trial, None) is not None:

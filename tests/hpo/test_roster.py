@@ -4,7 +4,7 @@ import numpy as np
 
 from hpo.events import Noticed, TrialFinished, TrialReported
 from hpo.runners.base import Word
-from hpo.runners.roster import Post, Roster
+from hpo.runners.roster import _DEATHS, Post, Roster
 from trials.spec import Report, TrialSpec
 
 RUNGS = (2, 4, 6)
@@ -67,6 +67,24 @@ def test_a_trial_alone_at_its_second_death_has_failed_with_the_reason() -> None:
     assert ends[0].outcome == "failed"
     assert ends[0].error == "its worker died 2 times, the last time with it alone: its process died (SIGSEGV)"
     assert given(roster) == {}
+
+
+def test_a_trial_that_gets_further_between_the_deaths_of_its_workers_is_not_their_reason() -> None:
+    roster, _ = staffed(1)
+    roster.wait([spec(0)])
+    assert given(roster) == {0: [0]}
+    for rung in RUNGS:
+        for _ in range(_DEATHS - 1):
+            roster.leave(roster.posts[0], "killed", is_blamed=True)
+            roster.join(Post(1))
+            assert given(roster) == {0: [0]}
+            # It says again what it has said, which is nothing new.
+            roster.take(roster.posts[0], words(*(report(0, told) for told in RUNGS if told < rung)))
+        roster.take(roster.posts[0], words(report(0, rung)))
+    roster.take(roster.posts[0], words(end(0)))
+    heard = roster.heard()
+    assert [event.report.spent for event in heard if isinstance(event, TrialReported)] == [*RUNGS]
+    assert [event for event in heard if isinstance(event, TrialFinished)] == [end(0)]
 
 
 def test_nodes_that_leave_are_nobodys_fault() -> None:
