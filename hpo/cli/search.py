@@ -64,6 +64,13 @@ SaveEvery = Annotated[
         help="Save trials under way so often, so that another worker or `hpo resume` goes on from there; 0: never.",
     ),
 ]
+SaveTo = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="Save them there, not in the study's folder: s3://, gs://, file:// and whatever else fsspec knows.",
+    ),
+]
 Trials = Annotated[int | None, typer.Option(min=1, help="Trials to start at most.")]
 Seconds = Annotated[float | None, typer.Option(help="Seconds to search at most.")]
 Tracking = Annotated[str | None, typer.Option(help='MLflow tracking URI, or "none".')]
@@ -98,6 +105,7 @@ def search(
     stall_seconds: StallSeconds = None,
     memory_per_worker: MemoryPerWorker = None,
     save_every: SaveEvery = None,
+    save_to: SaveTo = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of the study; equal seeds begin equally.")] = None,
     root: Root = Path(study.DEFAULT_ROOT),
     name: Annotated[str, typer.Option(help="Name of the study; default that of the task or file.")] = "",
@@ -127,6 +135,7 @@ def search(
         "runner.stall_seconds": stall_seconds,
         "runner.memory_per_worker": memory_per_worker,
         "runner.save_every": _auto_or_count("--save-every", save_every, 0),
+        "runner.save_to": save_to and _absolute(save_to),
         "tracking.uri": tracking,
     }
     table, where, base = studyfile.find(what)
@@ -153,6 +162,7 @@ def resume(
     stall_seconds: StallSeconds = None,
     memory_per_worker: MemoryPerWorker = None,
     save_every: SaveEvery = None,
+    save_to: SaveTo = None,
     root: Root = Path(study.DEFAULT_ROOT),
     tracking: Tracking = None,
     force: Force = False,
@@ -181,6 +191,7 @@ def resume(
         "runner.stall_seconds": stall_seconds,
         "runner.memory_per_worker": memory_per_worker,
         "runner.save_every": _auto_or_count("--save-every", save_every, 0),
+        "runner.save_to": save_to and _absolute(save_to),
         "tracking.uri": tracking,
     }
     changes = [*_as_settings(flags), *(settings or [])]
@@ -219,6 +230,11 @@ def _woken(folder: Path, latest: Latest, changes: Sequence[str]) -> str:
     else:
         what = "not paused: wait for that search to end, or stop it"
     raise UsageError(f"{folder / study.JOURNAL} is being written by another process. It is {what}")
+
+
+def _absolute(place: str) -> str:
+    """A path as seen from here, a URL as it is."""
+    return place if "://" in place else str(Path(place).absolute())
 
 
 def _auto_or_count(flag: str, given: str | None, least: int = 1) -> str | int | None:
@@ -295,6 +311,7 @@ def _run(config: StudyConfig, folder: Path, json: bool, debug: bool) -> None:
 
 
 def _dry_run(config: StudyConfig, folder: Path) -> None:
+    config = config.with_rows_of_its_own(is_fresh=True)
     runner = runners.build(config.runner_name(), config.target(folder), config.lanes(), 1, config.cluster())
     try:
         metrics = runner.check(config.examples())
