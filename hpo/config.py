@@ -22,6 +22,7 @@ from hpo.pruners.base import PRUNERS, Pruner
 from hpo.replicas import Replicas, usual
 from hpo.runners import placing
 from hpo.runners.base import PAUSING, RUNNERS, Cluster, Target
+from hpo.runners.storage import place_of
 from hpo.samplers import base as samplers
 from hpo.samplers.base import SAMPLERS, Sampler
 from hpo.samplers.starts import Starts, read_starts
@@ -213,6 +214,7 @@ class StudyConfig:
             device=runner["device"],
             kind="lanes" if self.kind == "task" else "inline",
             save_every=self._save_every(),
+            save_to=str(self.table["runner"]["save_to"]),
             most_lanes=max(most, _PROBES) if self.listens() and at_once else most,
             most_trials=at_once if self.listens() or self.has_folds_beside() else 0,
             validation=asdict(self.validation),
@@ -223,7 +225,15 @@ class StudyConfig:
         given = self.table["runner"]["save_every"]
         if given != "auto":
             return int(given)
-        return _SAVE_EVERY if self.runner_name() == "ray" else 0
+        return _SAVE_EVERY if self.runner_name() == "ray" or self.table["runner"]["save_to"] else 0
+
+    def with_rows_of_its_own(self, is_fresh: bool) -> "StudyConfig":
+        """The same study, with a folder that no other has where it saves trials under way at a URL."""
+        url = str(self.table["runner"]["save_to"])
+        if not url:
+            return self
+        runner = {**self.table["runner"], "save_to": place_of(url, self.name, is_fresh)}
+        return replace(self, table={**self.table, "runner": runner})
 
     def has_folds_beside(self) -> bool:
         """Whether every trial that trains on families has its fold models beside it."""
@@ -432,6 +442,8 @@ def build(
             f"{where} [runner] device = {runner['device']!r} is where a task is trained; a function chooses "
             "its device itself"
         )
+    if runner["save_to"] and "://" not in runner["save_to"]:
+        runner["save_to"] = str(base / runner["save_to"])
     _check_pauses(filled, validated, where)
     _check_replicas(filled, objective, limits, where)
     study_name = name or filled["name"] or _default_name(reference, where)
@@ -443,6 +455,8 @@ def build(
         validation=validated,
         starts=tuple(read_starts(filled["start"], space, where)),
     )
+    if load:
+        _check_save_to(config)
     try:
         # Options of the sampler and pruner, found out now; the sampler itself loads its library later.
         config.pruner()
@@ -489,6 +503,23 @@ def _check_replicas(filled: Mapping[str, Any], objective: Objective, limits: Lim
                 f"{place}: {most} trials for the {seeds['leading']} leading configs leave none to search: "
                 f"[limits] {name} = {limit} must be at least {(most + 1) * part}"
             )
+
+
+def _check_save_to(config: StudyConfig) -> None:
+    """Rows saved elsewhere are those of a task, and are found by who did not save them."""
+    runner = config.table["runner"]
+    url, place = runner["save_to"], f"{config.where} [runner] save_to = {runner['save_to']!r}"
+    if not url:
+        return
+    if config.kind == "function":
+        raise UsageError(f"{place} is for rows of tasks; a function has none")
+    if runner["save_every"] == 0:
+        raise UsageError(f"{place}: with save_every = 0 nothing is saved: leave one of them out")
+    if url.startswith("memory:") and config.runner_name() in ("processes", "ray"):
+        raise UsageError(
+            f"{place}: each process of runner {config.runner_name()!r} has a memory of its own: use a URL "
+            "that all of them have, such as s3://BUCKET/FOLDER or file:///FOLDER"
+        )
 
 
 def _space(table: Mapping[str, Any], where: str) -> Space:

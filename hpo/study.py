@@ -27,6 +27,7 @@ from hpo.loop import Interrupted, Search, versions
 from hpo.options import unknown
 from hpo.pruners.base import Pruner
 from hpo.runners import base as runners
+from hpo.runners.storage import Storage
 from hpo.samplers.base import Sampler
 from hpo.store import Journal, Latest
 
@@ -218,6 +219,7 @@ def search(
         UsageError: the task does not fit the study, or another process is searching it. Nothing was written.
     """
     fresh = not ((folder / JOURNAL).exists() and _has_begun(folder / JOURNAL))
+    config = config.with_rows_of_its_own(fresh)
     runner = runners.build(
         config.runner_name(), config.target(folder), config.lanes(), config.most_workers(), config.cluster()
     )
@@ -289,6 +291,8 @@ def search(
         for line in loop.problems:
             note(line)
         ending = "KILLED" if interrupted else None
+        if not interrupted:
+            _clear_rows(config, note)
         report = None if stopped else write_report(folder, folder / REPORT, note)
         for one in listeners:
             if one is not mirror:
@@ -308,6 +312,15 @@ def search(
         if mirror is not None:
             mirror.close(ending, timeout_seconds=20.0)
         journal.close()
+
+
+def _clear_rows(config: StudyConfig, note: Note) -> None:
+    """Remove what is left at a URL of trials that were under way: not all was, as they ended."""
+    if url := str(config.table["runner"]["save_to"]):
+        try:
+            Storage(url).clear()
+        except (OSError, UsageError) as error:
+            note(f"rows of trials that have ended are left: {error}")
 
 
 def _meanwhile(config: StudyConfig) -> tuple[Sampler, Pruner]:

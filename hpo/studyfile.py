@@ -70,6 +70,7 @@ _KEYS: dict[str, dict[str, tuple[Any, str]]] = {
         "compile": ("auto", "auto|never|always"),
         "device": ("", "text"),
         "save_every": ("auto", "auto or whole"),
+        "save_to": ("", "text"),
         # Of runner "ray".
         "address": ("auto", "text"),
         "cpus_per_worker": (1, "not negative"),

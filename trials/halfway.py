@@ -5,7 +5,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -34,6 +34,11 @@ class Halfway:
         Raises:
             OSError: it cannot be written there.
         """
+        with whole(path) as file:
+            self.write(file, spec)
+
+    def write(self, file: IO[bytes], spec: TrialSpec) -> None:
+        """Write to a file that is open."""
         facts = {
             "spec": _plain(spec),
             "reports": [asdict(report) for report in self.reports],
@@ -45,8 +50,7 @@ class Halfway:
             "seconds": self.seconds,
         }
         tensors: dict[str, Any] = {name: getattr(self.row, name).numpy() for name in _TENSORS}
-        with whole(path) as file:
-            np.savez(file, allow_pickle=False, facts=json.dumps(facts), signals=self.signals, **tensors)
+        np.savez(file, allow_pickle=False, facts=json.dumps(facts), signals=self.signals, **tensors)
 
     @classmethod
     def load(cls, path: Path, spec: TrialSpec) -> "Halfway | None":
@@ -55,7 +59,16 @@ class Halfway:
         Without it a trial begins from its first step, and says the same.
         """
         try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            with path.open("rb") as file:
+                return cls.read(file, spec)
+        except OSError:
+            return None
+
+    @classmethod
+    def read(cls, file: IO[bytes], spec: TrialSpec) -> "Halfway | None":
+        """What `write` wrote of this very trial, as `load`."""
+        try:
+            with np.load(file, allow_pickle=False) as arrays:
                 facts: Mapping[str, Any] = json.loads(str(arrays["facts"]))
                 if facts["spec"] != _plain(spec):
                     return None

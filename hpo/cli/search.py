@@ -64,6 +64,13 @@ SaveEvery = Annotated[
         help="Save trials under way so often, so that another worker or `hpo resume` goes on from there; 0: never.",
     ),
 ]
+SaveTo = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="Save them there, not in the study's folder: s3://, gs://, file:// and whatever else fsspec knows.",
+    ),
+]
 Trials = Annotated[int | None, typer.Option(min=1, help="Trials to start at most.")]
 Seconds = Annotated[float | None, typer.Option(help="Seconds to search at most.")]
 Replicas = Annotated[
@@ -106,6 +113,7 @@ def search(
     memory_per_worker: MemoryPerWorker = None,
     save_every: SaveEvery = None,
     replicas: Replicas = None,
+    save_to: SaveTo = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of the study; equal seeds begin equally.")] = None,
     root: Root = Path(study.DEFAULT_ROOT),
     name: Annotated[str, typer.Option(help="Name of the study; default that of the task or file.")] = "",
@@ -136,6 +144,7 @@ def search(
         "runner.stall_seconds": stall_seconds,
         "runner.memory_per_worker": memory_per_worker,
         "runner.save_every": _auto_or_count("--save-every", save_every, 0),
+        "runner.save_to": save_to and _absolute(save_to),
         "tracking.uri": tracking,
     }
     table, where, base = studyfile.find(what)
@@ -163,6 +172,7 @@ def resume(
     stall_seconds: StallSeconds = None,
     memory_per_worker: MemoryPerWorker = None,
     save_every: SaveEvery = None,
+    save_to: SaveTo = None,
     root: Root = Path(study.DEFAULT_ROOT),
     tracking: Tracking = None,
     force: Force = False,
@@ -192,6 +202,7 @@ def resume(
         "runner.stall_seconds": stall_seconds,
         "runner.memory_per_worker": memory_per_worker,
         "runner.save_every": _auto_or_count("--save-every", save_every, 0),
+        "runner.save_to": save_to and _absolute(save_to),
         "tracking.uri": tracking,
     }
     changes = [*_as_settings(flags), *(settings or [])]
@@ -230,6 +241,11 @@ def _woken(folder: Path, latest: Latest, changes: Sequence[str]) -> str:
     else:
         what = "not paused: wait for that search to end, or stop it"
     raise UsageError(f"{folder / study.JOURNAL} is being written by another process. It is {what}")
+
+
+def _absolute(place: str) -> str:
+    """A path as seen from here, a URL as it is."""
+    return place if "://" in place else str(Path(place).absolute())
 
 
 def _auto_or_count(flag: str, given: str | None, least: int = 1) -> str | int | None:
@@ -313,6 +329,7 @@ def _replicas(config: StudyConfig) -> str:
 
 
 def _dry_run(config: StudyConfig, folder: Path) -> None:
+    config = config.with_rows_of_its_own(is_fresh=True)
     runner = runners.build(config.runner_name(), config.target(folder), config.lanes(), 1, config.cluster())
     try:
         metrics = runner.check(config.examples())

@@ -161,6 +161,7 @@ class Target:
     most_lanes: int = 0  # a measured number is cut to this: the study has no use for more; 0: it has
     validation: Mapping[str, Any] = field(default_factory=dict[str, Any])  # fields of a `Validation`
     save_every: int = 0  # ticks between two rows of a trial under way; 0: none is saved
+    save_to: str = ""  # URL of a folder for these rows; "": they are saved in the study's folder
     most_trials: int = 0  # at once in a worker, further lanes being for their probes; 0: one in every lane
 
 

@@ -127,6 +127,7 @@ class LanesRunner:
         try:
             task, splits = self._load()
             names = check(task, splits, configs, self.device)
+            self._saving.check()
             self._targets()
             if self._lanes is None:
                 self._measure(configs)

@@ -38,6 +38,7 @@ ALSO: dict[str, set[str]] = {
     "hpo/runners/saving.py": {"trials"},
     "hpo/runners/faults.py": {"torch", "trials"},
     "hpo/runners/alone.py": {"torch", "trials"},
+    "hpo/runners/storage.py": {"fsspec"},
     "hpo/runners/crew.py": {"ray"},
     "hpo/runners/joining.py": {"ray"},
     "hpo/runners/submission.py": {"ray", "requests", "aiohttp"},
@@ -65,7 +66,7 @@ ONLY: dict[str, set[str]] = {
 INSIDE_FUNCTIONS: dict[str, set[str]] = {
     "schedules": {"scipy", "sklearn"},
     "trials": {"sklearn", "transformers", "safetensors", "triton", "matplotlib", "PIL"},
-    "hpo": {"scipy", "tomli_w", "rich", "mlflow", "torch", "optuna", "onnxruntime", "ray"},
+    "hpo": {"scipy", "tomli_w", "rich", "mlflow", "torch", "optuna", "onnxruntime", "ray", "fsspec"},
     "dashboards": set(),
 }
 # Files that are themselves imported only where they are needed.

@@ -32,7 +32,7 @@ LANES = ("--set", "runner.name=lanes", "--set", "runner.compile=never", "--track
 # Growing this list is a decision: it needs a page in docs/decisions.
 CLUSTER = {
     *("--runner", "--address", "--cpus-per-worker", "--gpus-per-worker"),
-    *("--memory-per-worker", "--save-every", "--stall-seconds"),
+    *("--memory-per-worker", "--save-every", "--save-to", "--stall-seconds"),
 }
 FLAGS = {
     "search": {

@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -249,6 +250,36 @@ def test_a_search_that_does_not_answer_is_said_to_and_obeys_later(
     one.wait_until(lambda: one.count(StudyPaused) > 0)
     # Orders of a search that ends without having looked are taken back.
     assert one.end(signal.SIGINT)[0] == 3
+
+
+def test_a_study_without_its_folder_of_rows_goes_on_from_a_url(
+    begun: Callable[..., Study], command: Any, tmp_path: Path
+) -> None:
+    rows = tmp_path / "elsewhere"
+    words = (*RUNS["lanes"], "--save-every", 1, "--save-to", rows.as_uri(), *COMMON)
+    one = begun("search", *words)
+    one.wait_until(lambda: len(list(rows.glob("study-*/trial-*.npz"))) > 1)
+    one.kill()
+    assert not (one.folder / "running").exists()
+    (place,) = rows.iterdir()
+    assert tomllib.loads((one.folder / "study.toml").read_text())["runner"]["save_to"] == place.as_uri()
+    again = begun("resume", "study")
+    code, out, err = again.end()
+    assert code == 0, err
+    assert "note: trials under way go on: " in out
+    assert_whole(again.events())
+    assert list(rows.iterdir()) == []
+    # The next of this name has a place of its own; what cannot be is refused and nothing is written.
+    for url, message in (
+        ("memry://rows", "protocol 'memry' is not known"),
+        (f"{tmp_path}/studies/study/journal.jsonl/rows", "cannot be used: "),
+    ):
+        words = ("search", *RUNS["lanes"], "--save-to", url, "--name", "other", "--tracking", "none")
+        said = command(*words)
+        assert said.code == 2
+        assert message in said.err
+        assert said.err.count("\n") == 1
+    assert {path.name for path in (tmp_path / "studies").iterdir()} == {"study"}
 
 
 @pytest.mark.slow
