@@ -11,7 +11,7 @@ from dashboards.figures.table import table
 from dashboards.load import Study
 from hpo.audits import false_stops
 from hpo.history import State, Trial, readings
-from hpo.judgement import judged_by
+from hpo.judgement import judged_by, reported_by
 
 _STATES: tuple[State, ...] = (
     "completed",
@@ -94,8 +94,8 @@ def best(study: Study) -> str:
 
 
 def _judged(study: Study, trial: Trial) -> str:
-    said = judged_by(study.history, trial)
-    return f'<p class="about">{theme.text(said, 200)}</p>\n' if said else ""
+    said = (judged_by(study.history, trial), reported_by(study.history))
+    return "".join(f'<p class="about">{theme.text(line, 200)}</p>\n' for line in said if line)
 
 
 def _front(study: Study) -> str:

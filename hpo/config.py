@@ -16,7 +16,7 @@ from hpo.limits import Limits
 from hpo.loop import SECONDS
 from hpo.objective import Objective
 from hpo.options import read_options, unknown
-from hpo.plan import Plan
+from hpo.plan import Plan, check_named_seeds, drawn_test_seeds
 from hpo.pruners import base as pruners
 from hpo.pruners.base import PRUNERS, Pruner
 from hpo.replicas import Replicas, usual
@@ -95,9 +95,12 @@ class StudyConfig:
         steps, reports = self.steps, int(trial["reports"])
         tick = int(trial["tick"]) if self.kind == "task" else 1  # a function may report at any step
         rungs = sorted({min(steps, -(-steps * k // (reports * tick)) * tick) for k in range(1, reports + 1)})
+        tuning, test = self.table["seeds"]["tuning"], self.table["seeds"]["test"]
         return Plan(
             *(steps, tuple(rungs), int(trial["horizon"]) or steps, self.seed, int(trial["split_seed"])),
             folds="beside" if self.has_folds_beside() else "none",
+            tuning=tuple(tuning),
+            test=drawn_test_seeds(self.seed, test) if isinstance(test, int) else tuple(test),
         )
 
     def check_metrics(self, reported: Sequence[str]) -> None:
@@ -457,6 +460,8 @@ def build(
     )
     if load:
         _check_save_to(config)
+    named = filled["seeds"]
+    check_named_seeds(named["tuning"], named["test"], config.replicas().seeds, f"{where} [seeds]")
     try:
         # Options of the sampler and pruner, found out now; the sampler itself loads its library later.
         config.pruner()

@@ -110,6 +110,8 @@ class History:
         self.targeted: dict[
             int, Mapping[str, Mapping[str, float]]
         ] = {}  # trial -> target -> its metrics there
+        # Trials chosen so far -> test seed -> what its config said with it.
+        self.retrained: dict[int, Mapping[str, Mapping[str, float]]] = {}
         self.data: tuple[DataSet, ...] = ()  # that trials are judged on, beyond the plain splits
         self.sessions = 0
         self.spent = 0  # steps paid for by all trials
@@ -181,6 +183,8 @@ class History:
                 self.finish = event
                 if event.best is not None and event.test:
                     self.tested[event.best] = event.test
+                if event.best is not None and event.seeds:
+                    self.retrained[event.best] = event.seeds
                 self.targeted.update((int(trial), found) for trial, found in event.targets.items())
             case StudyPaused(time):
                 if not self.is_paused:

@@ -2,8 +2,10 @@
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from hpo.history import LEAST_SEEDS, History, Trial
-from hpo.posterior import LEVEL
+from hpo.posterior import LEVEL, quantile
 
 
 class Judgement(NamedTuple):
@@ -41,6 +43,29 @@ def judged_by(history: History, trial: Trial) -> str:
     if history.is_seedless:
         return "judged by one seed: others gave the same, to the last digit"
     return "judged by one seed, so that part of its lead may be luck: see --replicas"
+
+
+def reported_by(history: History) -> str:
+    """What test seeds say of the chosen config, as a line; "" where there are none.
+
+    The interval is Student's.
+    """
+    finish = history.finish
+    if finish is None or not finish.seeds:
+        return ""
+    goal = history.objective
+    values = [found[goal.metric] for found in finish.seeds.values() if goal.metric in found]
+    broke = len(finish.seeds) - len(values)
+    said = f"trained again with {len(finish.seeds)} seeds that chose nothing"
+    if len(values) > 1:
+        mean = float(np.mean(values))
+        width = quantile(len(values) - 1) * float(np.std(values, ddof=1)) / len(values) ** 0.5
+        said += (
+            f": {goal.metric} {mean:.4g} on average, {mean - width:.4g} to {mean + width:.4g} at {LEVEL:.0%}"
+        )
+    elif values:
+        said = f"trained again with a seed that chose nothing: {goal.metric} {values[0]:.4g}"
+    return said + (f"; with {broke} of them it broke off" if broke else "")
 
 
 def table(history: History, trial: Trial) -> dict[str, Any]:

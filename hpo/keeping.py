@@ -8,7 +8,9 @@ from typing import Literal
 from hpo.compared import compared
 from hpo.history import History, Trial
 from hpo.replicas import Replicas
-from hpo.rows import halfway_name
+from hpo.rows import halfway_name, row_name
+from hpo.scores import scores_name
+from hpo.traces import trace_name
 
 Keep = Literal["best", "all", "none"]
 
@@ -43,6 +45,12 @@ class Keeping:
         for number in some:
             if number not in kept:
                 (self.folder / self._rows.pop(number)).unlink(missing_ok=True)
+
+    def forget(self, trial: int) -> None:
+        """Remove every file of what was trained under this number and is no trial of the study."""
+        if self.folder is not None:
+            for name in (row_name(trial), halfway_name(trial), trace_name(trial), scores_name(trial)):
+                (self.folder / name).unlink(missing_ok=True)
 
     def rest(self, trials: Sequence[Trial]) -> None:
         """Remove what was saved halfway of trials that will not go on."""

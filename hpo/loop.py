@@ -7,7 +7,7 @@ again with the same spec and drops the reports that the journal has already.
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -116,11 +116,13 @@ class Search:
         Raises:
             Interrupted: `interrupt` was called; the journal can be taken up.
             RunnerError: trials cannot execute at all.
+            UsageError: a trial of the journal has one of the test seeds; nothing was written.
         """
         self._orders.forget()
         with uncollected():  # a million trials are a fifth faster told
             for event in recorded:
                 self._tell(event)
+        self.plan.check_seeds(trial.spec for trial in self.history.trials.values())
         is_taken_up = self.history.study is not None
         self._publish([self.begin, *self.notices])
         if self.data and self.data != self.history.data:
@@ -487,34 +489,62 @@ class Search:
 
     def _score_leading(self) -> None:
         """Train the fold models of the leading trials, where the winner is chosen by their scores."""
-        waiting = deque(fold_specs(self.history))
+        waiting = fold_specs(self.history)
         if not waiting:
             return
         trials = "trial is" if len(waiting) == 1 else f"{len(waiting)} trials are"
         line = f"the search is over: the fold models of the leading {trials} trained"
         self._notice([Noticed("folds", line, self.clock())])
-        running: set[int] = set()
-        scored: dict[int, TrialScored] = {}
+        for number, events in self._train_aside(waiting):
+            found = next((one for one in events if isinstance(one, TrialScored)), None)
+            ended = next(one for one in events if isinstance(one, TrialFinished))
+            found = found or without_score(number, ended)
+            self._publish([whole(self.history.trials[number], found)])
 
-        def hear(events: Sequence[Heard]) -> None:
-            self._notice(events)
-            for event in events:
-                if isinstance(event, TrialScored) and event.trial in running:
-                    scored[event.trial] = event
-                elif isinstance(event, TrialFinished) and event.trial in running:
-                    running.remove(event.trial)
-                    found = scored.get(event.trial) or without_score(event.trial, event)
-                    self._publish([whole(self.history.trials[event.trial], found)])
-
+    def _train_aside(self, specs: Sequence[TrialSpec]) -> Iterator[tuple[int, list[Heard]]]:
+        """Train these when the search is over; each with what was heard of it, as it ends."""
+        waiting = deque(specs)
+        running: dict[int, list[Heard]] = {}
         while waiting or running:
-            self._attend(hear)
+            events: list[Heard] = []
+            self._attend(events.extend)
             if self._interrupted:
                 raise Interrupted
             if free := min(self.runner.free(), len(waiting)):
-                specs = [waiting.popleft() for _ in range(free)]
-                running |= {spec.trial for spec in specs}
-                self._start(specs)
-            hear(self.runner.poll(_POLL_SECONDS))
+                some = [waiting.popleft() for _ in range(free)]
+                running |= {spec.trial: [] for spec in some}
+                self._start(some)
+            events.extend(self.runner.poll(_POLL_SECONDS))
+            self._notice(events)
+            for event in events:
+                if isinstance(event, Noticed):
+                    continue
+                number = event.report.trial if isinstance(event, TrialReported) else event.trial
+                if number in running:
+                    running[number].append(event)
+                    if isinstance(event, TrialFinished):
+                        yield number, running.pop(number)
+
+    # -- test seeds ---------------------------------------------------------------------------------------
+
+    def _retrain(self) -> Mapping[str, Mapping[str, float]]:
+        """Seed -> metrics of the winner, trained with seeds that chose nothing."""
+        best = self.history.best
+        if best is None or not self.plan.test:
+            return {}
+        known = dict(self.history.retrained.get(best.spec.trial, {}))
+        specs = self.plan.retrained(best.spec, len(self.history.trials), known)
+        if specs:
+            seeds = "seed that chose" if len(specs) == 1 else f"{len(specs)} seeds that chose"
+            line = f"the search is over: trial {best.spec.trial} is trained again with {seeds} nothing"
+            self._notice([Noticed("test seeds", line, self.clock())])
+        seed_of = {spec.trial: str(spec.seed) for spec in specs}
+        for number, events in self._train_aside(specs):
+            self._keeping.forget(number)
+            is_whole = any(isinstance(one, TrialFinished) and one.outcome == "completed" for one in events)
+            said = [one.report.metrics for one in events if isinstance(one, TrialReported)]
+            known[seed_of[number]] = dict(said[-1]) if said and is_whole else {}
+        return {str(seed): known[str(seed)] for seed in self.plan.test}
 
     # -- the end ------------------------------------------------------------------------------------------
 
@@ -527,6 +557,7 @@ class Search:
         if error:
             self._publish([StudyFinished(reason, self.clock(), error=error)])
             return
+        seeds = self._retrain()
         best = self.history.best
         test: Mapping[str, float] = {}
         number: int | None = None
@@ -540,7 +571,7 @@ class Search:
                 except HpoError as error:
                     self.problems.append(f"the test split could not be read: {error}")
         targets = self._read_targets()
-        self._publish([StudyFinished(reason, self.clock(), number, dict(test), targets)])
+        self._publish([StudyFinished(reason, self.clock(), number, dict(test), targets, seeds=seeds)])
 
     def _read_targets(self) -> Figures:
         """What targets say of the trials that lead and were not read before."""

@@ -53,7 +53,7 @@ def estimates(values: Mapping[int, Sequence[float]]) -> dict[int, Estimate]:
     single = scatter / freedom  # variance of one seed
     means = {name: float(np.mean(some)) for name, some in whole.items()}
     middle, between = _between(np.array(list(means.values())), single, [len(some) for some in whole.values()])
-    far = _quantile(freedom)
+    far = quantile(freedom)
     found: dict[int, Estimate] = {}
     for name, some in values.items():
         if name not in whole:
@@ -78,8 +78,8 @@ def _between(means: np.ndarray, single: float, counts: Sequence[int]) -> tuple[f
     return float(clipped.mean()), max(0.0, spread - own)
 
 
-def _quantile(freedom: int) -> float:
-    """Of Student's t, for both sides."""
+def quantile(freedom: int) -> float:
+    """Of Student's t at `LEVEL`, for both sides, with so many degrees of freedom."""
     from scipy.special import stdtrit  # pyright: ignore[reportMissingTypeStubs]
 
     return float(cast(float, stdtrit(freedom, 0.5 + LEVEL / 2)))

@@ -40,7 +40,7 @@ DEFAULT_ROOT = "studies"
 _FREE = ("limits", "runner", "tracking", "pruner", "sampler")
 _FREE_KEYS = (
     *("search.pruner", "search.sampler", "search.unreported", "trial.save", "base"),
-    *("seeds.replicas", "seeds.leading"),
+    *("seeds.replicas", "seeds.leading", "seeds.test"),
 )
 
 

@@ -60,6 +60,8 @@ _KEYS: dict[str, dict[str, tuple[Any, str]]] = {
     "seeds": {
         "replicas": ("auto", "auto or count"),
         "leading": (LEADING, "count"),
+        "tuning": ([], "wholes"),
+        "test": (0, "whole or wholes"),
     },
     "sampler": {},
     "pruner": {},
@@ -104,6 +106,10 @@ def _are_texts(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(one, str) for one in cast(list[Any], value))
 
 
+def _are_wholes(value: Any) -> bool:
+    return isinstance(value, list) and all(type(one) is int and one >= 0 for one in cast(list[Any], value))
+
+
 def check(value: Any, wanted: str, place: str) -> Any:
     """The value, if it is what is wanted."""
     whole = isinstance(value, int) and not isinstance(value, bool)
@@ -132,6 +138,11 @@ def check(value: Any, wanted: str, place: str) -> Any:
         "texts": (
             _are_texts(value),
             "a list of texts",
+        ),
+        "wholes": (_are_wholes(value), "a list of whole numbers of at least 0"),
+        "whole or wholes": (
+            (whole and value >= 0) or _are_wholes(value),
+            "a whole number of at least 0 or a list of them",
         ),
         "auto or share": (
             value in ("auto",) or (_is_number(value) and value >= 0),

@@ -86,6 +86,7 @@ def _trial(history: History, trial: Trial, folder: Path) -> dict[str, Any]:
         "config": dict(trial.spec.config),
         "metrics": dict(trial.metrics),
         "test": dict(history.finish.test) if is_chosen and history.finish else {},
+        "test_seeds": dict(history.finish.seeds) if is_chosen and history.finish else {},
         "spent": trial.spent,
         "kept": trial.kept,
         "wall": trial.wall,

@@ -216,7 +216,11 @@ def resume(
         ended = limits.reached(history, history.finish.time) or limits.exhausted(history, config.steps)
         if not changes:
             ended = history.finish.reason
-        if ended:
+        best = history.best
+        # The winner may be wanted with further test seeds, which no limit counts.
+        known = set[str]() if best is None else {*history.retrained.get(best.spec.trial, ())}
+        is_reported = best is None or {str(seed) for seed in config.plan().test} <= known
+        if ended and is_reported:
             sys.stdout.write(
                 f"study {config.name!r} is finished ({ended}): raise a limit to go on, "
                 f"such as `hpo resume {study.named(folder)} --trials {2 * len(history.trials)}`\n"

@@ -151,6 +151,9 @@ class Runs:
                 key = name if name.startswith("test") else f"test_{name}"
                 self.study.measure(key, self._ended, value, event.time)
             self._measure_targets(event)
+            for seed, found in event.seeds.items():
+                for name, value in found.items():
+                    self.study.measure(f"seed_{seed}_{name}", self._ended, value, event.time)
             self.changed.add(STUDY)
 
     def _start_study(self, event: StudyStarted) -> None:

@@ -56,7 +56,8 @@ def summary(
         lines.extend(_front(history))
         first = f" by {history.objective.metric}" if history.objective.others else ""
         lines.append(f"best{first}: trial {best.spec.trial} of {len(history.trials)}{state}")
-        lines.extend(filter(None, [judgement.judged_by(history, best)]))
+        said = [judgement.judged_by(history, best), judgement.reported_by(history)]
+        lines.extend(filter(None, said))
         lines.extend(_table(_metrics(history, best)))
         lines.append("config:")
         lines.extend(_table({name: words.value(value) for name, value in best.spec.config.items()}))
