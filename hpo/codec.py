@@ -16,6 +16,8 @@ from hpo.errors import JournalError
 from hpo.events import (
     DataLoaded,
     DataSet,
+    EarlierResult,
+    EarlierTaken,
     Event,
     Noticed,
     StudyFinished,
@@ -36,7 +38,7 @@ from trials.validation import FoldModel
 
 # 2: Noticed, and trials that ended out of memory; 3: wall of reports; 4: TrialScored, and folds of specs,
 # DataLoaded, and targets; 5: studies that ended in an error, origins of trials, TrialPaused and TrialResumed;
-# 6: replicas, what test seeds said, StudyPaused, StudyResumed and StudyScaled
+# 6: replicas, what test seeds said, StudyPaused, StudyResumed and StudyScaled, EarlierTaken
 FORMAT = 6
 _READS = (1, 2, 3, 4, 5, FORMAT)
 
@@ -47,6 +49,7 @@ _EVENTS: dict[str, type[Event]] = {
     for kind in (
         StudyStarted,
         DataLoaded,
+        EarlierTaken,
         TrialStarted,
         TrialReported,
         TrialScored,
@@ -162,6 +165,11 @@ def decode(line: str | bytes) -> Event:
             fields["report"] = Report(**fields["report"])
         elif kind is DataLoaded:
             fields["sets"] = tuple(DataSet(**one) for one in fields["sets"])
+        elif kind is EarlierTaken:
+            fields["results"] = tuple(
+                EarlierResult(one["config"], tuple(one["values"]), one["spread"]) for one in fields["results"]
+            )
+            fields |= {name: tuple(fields[name]) for name in ("mapped", "lacking", "others")}
         elif kind is TrialScored:
             fields["folds"] = tuple(
                 FoldModel(tuple(one["trained"]), tuple(one["scored"])) for one in fields["folds"]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from hpo import rate_bounds, studyfile, validation
+from hpo.earlier import source
 from hpo.errors import UsageError
 from hpo.limits import Limits
 from hpo.loop import SECONDS
@@ -25,6 +26,7 @@ from hpo.runners.base import PAUSING, RUNNERS, Cluster, Target
 from hpo.runners.storage import place_of
 from hpo.samplers import base as samplers
 from hpo.samplers.base import SAMPLERS, Sampler
+from hpo.samplers.earlier import EarlierStarts
 from hpo.samplers.starts import Starts, read_starts
 from hpo.schedule_space import check_schedules, schedules_of
 from hpo.space import Choice, Int, Space
@@ -133,7 +135,14 @@ class StudyConfig:
         seed = key(self.seed, "search") & 0x7FFFFFFF
         search = self.table["search"]
         inner = samplers.build(search["sampler"], self.space, self.objective, seed, self.table["sampler"])
+        if self.earlier and SAMPLERS[search["sampler"]].earlier == "starts":
+            inner = EarlierStarts(inner, self.space, seed)
         return Starts(inner, self.space, self.starts, seed) if self.starts else inner
+
+    @property
+    def earlier(self) -> tuple[str, ...]:
+        """Earlier studies whose results it begins with, as `--from` names them."""
+        return tuple(self.table["search"]["from"])
 
     def pruner(self) -> Pruner:
         """The pruner it names."""
@@ -420,6 +429,7 @@ def build(
     for what, known in (("sampler", SAMPLERS), ("pruner", PRUNERS)):
         if search[what] not in known:
             raise UsageError(f"{where} [search]: {unknown(what, search[what], known)}")
+    source.check(search["from"], f"{where} [search] from:")
     if runner["name"] not in ("auto", *RUNNERS):
         raise UsageError(f"{where} [runner]: {unknown('runner', runner['name'], ['auto', *RUNNERS])}")
     if runner["name"] in ("inline", "replayed") and kind == "task":
@@ -465,7 +475,7 @@ def build(
     try:
         # Options of the sampler and pruner, found out now; the sampler itself loads its library later.
         config.pruner()
-        samplers.check(search["sampler"], objective, space)
+        samplers.check(search["sampler"], objective, space, search["from"])
         read_options(filled["sampler"], SAMPLERS[search["sampler"]].options, f"sampler {search['sampler']!r}")
     except UsageError as error:
         raise UsageError(f"{where}: {error}") from error

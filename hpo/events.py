@@ -56,6 +56,32 @@ class DataLoaded:
 
 
 @dataclass(frozen=True, slots=True)
+class EarlierResult:
+    """What one trial of an earlier study came to, as far as this study's space has words for its config."""
+
+    config: Config  # of hyperparameters that both studies have, and that are active here
+    values: tuple[float, ...]  # of every metric, minimised; infinite where it broke off
+    spread: float  # standard deviation where the value is a forecast; 0 for what was seen
+
+
+@dataclass(frozen=True, slots=True)
+class EarlierTaken:
+    """What was found by an earlier study, told once a source before the first trial.
+
+    The journal holds all of it that samplers use: the earlier study may be gone when this one is taken up.
+    """
+
+    source: str  # as `--from` names it
+    metric: str  # that its trials were judged by, in words
+    results: tuple[EarlierResult, ...]
+    mapped: tuple[str, ...]  # hyperparameters that both studies have
+    lacking: tuple[str, ...]  # those that are searched here alone
+    others: tuple[str, ...]  # those that there are there alone
+    left_out: Mapping[str, int]  # why -> trials that were
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
 class TrialStarted:
     """A suggestion became a trial. Told before anything runs."""
 
@@ -178,6 +204,7 @@ class Noticed:
 Event = (
     StudyStarted
     | DataLoaded
+    | EarlierTaken
     | TrialStarted
     | TrialReported
     | TrialScored

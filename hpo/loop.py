@@ -18,6 +18,7 @@ from hpo.errors import HpoError
 from hpo.events import (
     DataLoaded,
     DataSet,
+    EarlierTaken,
     Event,
     Figures,
     Listener,
@@ -92,7 +93,7 @@ class Search:
     replicas: Replicas = field(default_factory=Replicas)
     clock: Callable[[], float] = time.time
     timers: Timers = field(default_factory=Timers)
-    notices: Sequence[Noticed] = ()  # of what was found before the study began
+    notices: Sequence[Noticed | EarlierTaken] = ()  # of what was found before the study began
     problems: list[str] = field(default_factory=list[str])  # what the user should be told at the end
     _again: deque[TrialSpec] = field(default_factory=deque[TrialSpec])
     _known: dict[int, int] = field(default_factory=dict[int, int])  # restarted trial -> spent the journal has

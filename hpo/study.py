@@ -18,8 +18,10 @@ from hpo import config as configs
 from hpo import rate_bounds, studyfile
 from hpo.collecting import uncollected
 from hpo.config import StudyConfig
+from hpo.earlier import mapping, source
+from hpo.earlier.former import FormerStudy
 from hpo.errors import JournalError, StudyExists, StudyNotFound, UsageError
-from hpo.events import Event, Listener, Noticed, StudyStarted
+from hpo.events import EarlierTaken, Event, Listener, Noticed, StudyStarted, TrialStarted
 from hpo.history import History
 from hpo.listeners.mirror import Mirror
 from hpo.listeners.runs import Ending
@@ -32,6 +34,7 @@ from hpo.samplers.base import Sampler
 from hpo.store import Journal, Latest
 
 JOURNAL, STUDY_FILE, REPORT = "journal.jsonl", "study.toml", "report.html"
+_FROM = "--from"
 _PARTIAL = f".{STUDY_FILE}.partial"
 _FIRST_FILES = (JOURNAL, STUDY_FILE, _PARTIAL, ".mirror.lock")  # of a search, before its first event
 DEFAULT_ROOT = "studies"
@@ -220,6 +223,7 @@ def search(
     """
     fresh = not ((folder / JOURNAL).exists() and _has_begun(folder / JOURNAL))
     config = config.with_rows_of_its_own(fresh)
+    formers = earlier_studies(config, folder, fresh)
     runner = runners.build(
         config.runner_name(), config.target(folder), config.lanes(), config.most_workers(), config.cluster()
     )
@@ -233,14 +237,16 @@ def search(
         data = runner.data()
         for line in config.notices:
             note(line)
-        notices: list[Noticed] = []
+        notices: list[Noticed | EarlierTaken] = []
         if config.wants_rate_bounds():
             note("lr: a range test finds its bounds")
             low, high, notice = rate_bounds.found(
                 runner, config.examples(), config.seed, config.plan().split_seed, time.time()
             )
             config = config.with_rate_bounds(low, high)
-            sampler, notices = config.sampler(), [notice]
+            sampler = config.sampler()
+            notices.append(notice)
+        notices += earlier_results(config, formers)
         _lock(journal, note)
         if fresh and _has_begun(folder / JOURNAL):
             raise _exists(config, folder)  # begun by another process since we looked
@@ -321,6 +327,41 @@ def _clear_rows(config: StudyConfig, note: Note) -> None:
             Storage(url).clear()
         except (OSError, UsageError) as error:
             note(f"rows of trials that have ended are left: {error}")
+
+
+def earlier_studies(config: StudyConfig, folder: Path, fresh: bool = True) -> dict[str, FormerStudy]:
+    """What the earlier studies of this one hold, by source; of a study taken up those its journal lacks.
+
+    Raises:
+        UsageError: one of them cannot be read.
+    """
+    told: set[str] = set()
+    for event in () if fresh else Journal(folder / JOURNAL):
+        if isinstance(event, EarlierTaken):
+            told.add(event.source)
+        elif isinstance(event, TrialStarted):
+            return {}  # nothing is taken in once trials have begun
+    names = tuple(config.space.domains)
+    return {
+        text: source.read(
+            text, config.objective, names, _FROM, lambda name: read(find(name, folder.parent))[0]
+        )
+        for text in config.earlier
+        if text not in told
+    }
+
+
+def earlier_results(config: StudyConfig, formers: Mapping[str, FormerStudy]) -> list[EarlierTaken | Noticed]:
+    """What the study begins with of each, and a line that says so.
+
+    Raises:
+        UsageError: nothing of one of them has a place in this study.
+    """
+    now = time.time()
+    taken = [
+        mapping.taken(text, former, config.space, f"{_FROM} {text}", now) for text, former in formers.items()
+    ]
+    return [event for one in taken for event in (one, Noticed("earlier", mapping.words(one), now))]
 
 
 def _meanwhile(config: StudyConfig) -> tuple[Sampler, Pruner]:

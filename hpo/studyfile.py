@@ -56,6 +56,7 @@ _KEYS: dict[str, dict[str, tuple[Any, str]]] = {
         "pruner": ("asha", "text"),
         "seed": (0, "whole"),
         "unreported": ("refuse", "refuse|allow"),
+        "from": ([], "texts"),
     },
     "seeds": {
         "replicas": ("auto", "auto or count"),

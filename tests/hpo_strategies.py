@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from hpo.events import (
     DataLoaded,
     DataSet,
+    EarlierResult,
+    EarlierTaken,
     Event,
     Noticed,
     Outcome,
@@ -342,6 +344,25 @@ events: st.SearchStrategy[Event] = st.one_of(
         sets=st.lists(
             st.builds(DataSet, name=names, digest=names, examples=st.integers(0), role=names), max_size=3
         ).map(tuple),
+        time=times,
+    ),
+    st.builds(
+        EarlierTaken,
+        source=texts,
+        metric=texts,
+        results=st.lists(
+            st.builds(
+                EarlierResult,
+                config=st.dictionaries(names, values, max_size=3),
+                values=st.lists(metric_values, min_size=1, max_size=2).map(tuple),
+                spread=st.floats(0, 1e6),
+            ),
+            max_size=3,
+        ).map(tuple),
+        mapped=st.lists(names, max_size=3).map(tuple),
+        lacking=st.lists(names, max_size=2).map(tuple),
+        others=st.lists(names, max_size=2).map(tuple),
+        left_out=st.dictionaries(texts, st.integers(1), max_size=2),
         time=times,
     ),
     st.builds(Noticed, topic=texts, text=texts, time=times),

@@ -24,6 +24,7 @@ _ORIGINS = {
     "grid": "It is the next point of the grid",
     "prior": "It was drawn from what the study says is believed (`prior` in [space])",
     "start": "It is a starting point of the study ([[start]])",
+    "earlier": "It is among the best of an earlier study (`--from`)",
     "model": "The model of the sampler proposed it",
     "replica": "It measures a leading configuration once more, with another seed, so that luck does not choose",
 }

@@ -16,6 +16,7 @@ from hpo.cli.look import print_line
 from hpo.cli.options import Debug, Root, Settings
 from hpo.config import StudyConfig
 from hpo.errors import UsageError
+from hpo.events import Noticed
 from hpo.history import WITHOUT_VALUE, State
 from hpo.listeners import console
 from hpo.listeners.summary import summary
@@ -81,6 +82,14 @@ Replicas = Annotated[
     ),
 ]
 Tracking = Annotated[str | None, typer.Option(help='MLflow tracking URI, or "none".')]
+From = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--from",
+        metavar="STUDY|optuna:URL#STUDY|mlflow:URI#EXPERIMENT",
+        help="Begin with what an earlier study found; may be given several times.",
+    ),
+]
 Force = Annotated[
     bool, typer.Option("--force", help="Go on where no trial reports a metric that [constraints] bounds.")
 ]
@@ -118,6 +127,7 @@ def search(
     root: Root = Path(study.DEFAULT_ROOT),
     name: Annotated[str, typer.Option(help="Name of the study; default that of the task or file.")] = "",
     tracking: Tracking = None,
+    earlier: From = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, write nothing.")] = False,
     force: Force = False,
     json: JsonLines = False,
@@ -133,6 +143,7 @@ def search(
         "search.pruner": pruner,
         "search.seed": seed,
         "seeds.replicas": _auto_or_count("--replicas", replicas),
+        "search.from": earlier,
         "search.unreported": "allow" if force else None,
         "runner.lanes": _auto_or_count("--lanes", lanes),
         "runner.workers": _auto_or_count("--workers", workers),
@@ -261,9 +272,9 @@ def _auto_or_count(flag: str, given: str | None, least: int = 1) -> str | int | 
 
 
 def _as_settings(flags: Mapping[str, object]) -> list[str]:
-    # A text of JSON is one of TOML.
+    # A text of JSON is one of TOML, and so is a list of texts.
     return [
-        f"{path}={json_module.dumps(value, ensure_ascii=False) if isinstance(value, str) else value}"
+        f"{path}={json_module.dumps(value, ensure_ascii=False) if isinstance(value, (str, list)) else value}"
         for path, value in flags.items()
         if value is not None
     ]
@@ -334,6 +345,7 @@ def _replicas(config: StudyConfig) -> str:
 
 def _dry_run(config: StudyConfig, folder: Path) -> None:
     config = config.with_rows_of_its_own(is_fresh=True)
+    earlier = study.earlier_results(config, study.earlier_studies(config, folder))
     runner = runners.build(config.runner_name(), config.target(folder), config.lanes(), 1, config.cluster())
     try:
         metrics = runner.check(config.examples())
@@ -359,6 +371,7 @@ def _dry_run(config: StudyConfig, folder: Path) -> None:
         f"reports at {', '.join(map(str, plan.rungs))}",
         f"search     sampler {search['sampler']}, pruner {search['pruner']}, seed {config.seed}",
         f"replicas   {_replicas(config)}",
+        *(f"earlier    {event.text}" for event in earlier if isinstance(event, Noticed)),
         f"runner     {config.runner_name()}: {config.most_workers() or 'as many as fit'} workers of {lanes} lanes"
         + ("" if config.lanes() else " (measured)"),
         f"tracking   {config.table['tracking']['uri']}",

@@ -90,7 +90,13 @@ def _config(what: str, name: str, settings: list[str]) -> StudyConfig:
             raise UsageError(
                 f"{where} [{section}] {key} = {given!r}: on the cluster it is {wanted!r}; leave it out"
             )
-    return configs.build(studyfile.override(table, ['runner.name="ray"']), where, base, name)
+    config = configs.build(studyfile.override(table, ['runner.name="ray"']), where, base, name)
+    if config.earlier:
+        raise UsageError(
+            f"{where} [search] from = {list(config.earlier)}: a cluster has no earlier studies of this machine: "
+            "leave it out, or search from here with --runner ray --address ray://HEAD:10001"
+        )
+    return config
 
 
 def _luggage(what: str, config: StudyConfig) -> tuple[Luggage, str]:

@@ -4,9 +4,9 @@ A sampler hears every event and can be asked. Its randomness comes from streams 
 the number of the trial, so what it proposes depends on what it was told and on nothing else.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from hpo.errors import UsageError
 from hpo.events import Listener, Suggestion
@@ -42,6 +42,8 @@ class Entry:
     options: Mapping[str, Option] = field(default_factory=dict[str, Option])
     priors: bool = False  # whether it goes by what the space says is believed
     several: bool = True  # whether it searches by several metrics at once, or by none of them
+    # What it makes of earlier studies: a part of its model, configs to begin with, or nothing.
+    earlier: Literal["model", "starts", "no"] = "starts"
 
 
 def _optuna(name: str) -> Build:
@@ -67,8 +69,9 @@ SAMPLERS: dict[str, Entry] = {
     "grid": Entry(
         lambda space, objective, seed, options: Grid(space, seed, options["points"], options["shuffle"]),
         {"points": Option(5, low=1), "shuffle": Option(True)},
+        earlier="no",
     ),
-    "curve": Entry(_curve, {"startup_trials": _STARTUP}, priors=True),
+    "curve": Entry(_curve, {"startup_trials": _STARTUP}, priors=True, earlier="model"),
     "tpe": Entry(
         _optuna("tpe"),
         {
@@ -95,8 +98,8 @@ SAMPLERS: dict[str, Entry] = {
 }
 
 
-def check(name: str, objective: Objective, space: Space) -> None:
-    """Refuse a sampler that there is none of, or that takes no priors or several metrics where there are.
+def check(name: str, objective: Objective, space: Space, earlier: Sequence[str] = ()) -> None:
+    """Refuse a sampler that there is none of, or that takes no priors, metrics or earlier studies as given.
 
     Raises:
         UsageError: with the names of those that can.
@@ -107,6 +110,9 @@ def check(name: str, objective: Objective, space: Space) -> None:
         able = ", ".join(sorted(one for one, entry in SAMPLERS.items() if entry.several))
         metrics = ", ".join(part.metric for part in objective.parts)
         raise UsageError(f"sampler {name!r} searches by one metric, not by {metrics}; by several do: {able}")
+    if earlier and SAMPLERS[name].earlier == "no":
+        able = ", ".join(sorted(one for one, entry in SAMPLERS.items() if entry.earlier != "no"))
+        raise UsageError(f"sampler {name!r} begins with nothing of earlier studies; those that do: {able}")
     if space.priors and not SAMPLERS[name].priors:
         able = ", ".join(sorted(one for one, entry in SAMPLERS.items() if entry.priors))
         raise UsageError(

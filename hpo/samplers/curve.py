@@ -9,26 +9,32 @@ pair leads while little is known, the process later.
 
 Every suggestion of an `ask` takes those before it and all running trials for granted. A small share of trials
 is drawn at random, so that a wrong model cannot keep the search in one place.
+
+Earlier studies (`hpo.samplers.lessons`) are asked from the first trial on: every second one of the start, the
+best of theirs and then by the model. The others are drawn at random as ever, so that an earlier study is
+measured against something.
 """
 
 import math
-from typing import NamedTuple
+from dataclasses import replace
 
 import numpy as np
 
-from hpo.events import Event, Suggestion, TrialFinished, TrialPaused, TrialStarted
+from hpo.events import EarlierTaken, Event, Suggestion, TrialFinished, TrialPaused, TrialStarted
 from hpo.forecasts import Forecasts
 from hpo.objective import Objective
 from hpo.samplers.believed import believed, drawn, log_density
+from hpo.samplers.earlier import Leaders
 from hpo.samplers.features import Features
 from hpo.samplers.gaussian import Kernel, Posterior, default, learn, log_improvement
+from hpo.samplers.lessons import Lessons
 from hpo.samplers.parzen import Density
+from hpo.samplers.results import Result, kept_rows, normal_scores, ordered
 from hpo.samplers.scalarised import Scalarised
 from hpo.space import Space
 from trials.seeding import stream
 from trials.spec import Config
 
-_ROWS = 120  # that the process is told: the best and the newest
 _RANDOM_SHARE = 0.03
 _GOOD_SHARE, _MOST_GOOD = 0.1, 25
 _MOST_REST = 60
@@ -39,16 +45,8 @@ _DRAWN, _UNIFORM, _NEAR = 100, 100, 100  # candidates: of the good density, anyw
 _LEADERS = 5
 _STEPS = (0.05, 0.02)  # of the two rounds around them
 _WIDTH_80 = 1.2816  # standard deviations on each side that hold 80 % of a normal
+_FROM_EARLIER = 100  # candidates near the best of earlier studies
 _POOL_FOR = 8  # suggestions of one ask that share candidates
-_VAGUE = 0.5  # extra variance of a forecast as wide as all values; at most 2
-
-
-class _Result(NamedTuple):
-    trial: int
-    value: float  # forecast or seen; infinite for what broke off
-    spread: float
-    broke: bool
-    first: int  # trial whose config it measures: its own number, unless it is a replica
 
 
 class Curve:
@@ -67,6 +65,8 @@ class Curve:
         self._heard: set[int] = set()  # trials of which something was known at an end or a pause
         self._ended = self._learnt = 0
         self._kernel: Kernel = default(self._features.owners, self._features.d)
+        self._leaders = Leaders(space, seed)
+        self._lessons, self._no_lessons = Lessons(space), Lessons(space)
         self._cache: list[Suggestion] = []  # of the last ask; what was told since empties it
 
     # -- telling ------------------------------------------------------------------------------------------
@@ -75,6 +75,7 @@ class Curve:
         """Take in one event."""
         self._cache.clear()
         self._forecasts.tell(event)
+        self._leaders.tell(event)
         if self._scalarised is not None:
             self._scalarised.tell(event)
         if isinstance(event, TrialStarted):
@@ -86,6 +87,9 @@ class Curve:
             if known is not None:
                 self._places[number] = len(self._points)
                 self._points = np.concatenate([self._points, self._space.encode([known])])
+        elif isinstance(event, EarlierTaken):
+            if self._scalarised is None:
+                self._lessons.add(event)
         elif isinstance(event, (TrialFinished, TrialPaused)):
             if event.trial in self._heard:
                 return
@@ -99,34 +103,36 @@ class Curve:
         results = self._results()
         if sum(not result.broke for result in results) < 2 or not self._features.d:
             return
-        chosen = _chosen(results)
-        values, extra = _scores(results)
+        chosen = kept_rows(results)
+        values, extra = normal_scores(results)
         points = self._points[[self._places[result.trial] for result in results]][chosen]
         columns = self._features.columns(points, self._features.active(points))
         most = 20 if len(results) <= 100 else 6
         self._kernel = learn(columns, values[chosen], extra[chosen], self._kernel, most)
+        if self._lessons:
+            self._lessons.learn(points, columns, values[chosen], extra[chosen], self._kernel, most)
 
-    def _results(self, number: int = -1) -> list[_Result]:
+    def _results(self, number: int = -1) -> list[Result]:
         """Of every trial of which something is known, in the order of their numbers.
 
         Several metrics are weighed as for the suggestion of this number.
         """
-        found: list[_Result] = []
+        found: list[Result] = []
         weighed = {} if self._scalarised is None else self._scalarised.weighed(number)
         for trial, course in self._forecasts.courses.items():
             if trial not in self._places or course.goes_on:
                 continue
             first = self._first.get(trial, trial)
             if course.state in ("diverged", "failed", "out_of_memory"):
-                found.append(_Result(trial, math.inf, 0.0, True, first))
+                found.append(Result(trial, math.inf, 0.0, True, first))
                 continue
             if self._scalarised is not None:
                 if trial in weighed:
-                    found.append(_Result(trial, *weighed[trial], first))
+                    found.append(Result(trial, *weighed[trial], first))
                 continue
             forecast = self._forecasts.of(trial)
             if forecast is not None:
-                found.append(_Result(trial, forecast.mean, forecast.spread, False, first))
+                found.append(Result(trial, forecast.mean, forecast.spread, False, first))
         return found
 
     # -- asking -------------------------------------------------------------------------------------------
@@ -142,9 +148,11 @@ class Curve:
         numbers = range(self._next, self._next + n)
         rngs = {number: stream(self._seed, "sampler", number) for number in numbers}
         known = sum(not result.broke for result in results)
-        if known < 2 or len(results) < self._startup or not self._features.d:
-            return [drawn(self._space, self._seed, number) for number in numbers]
-        model = _Model(self._features, self._kernel, results, self._points, self._places)
+        begins = len(results) < self._startup
+        if known < 2 or (begins and not self._lessons) or not self._features.d:
+            return self._begin(numbers)
+        lessons = self._used_lessons(numbers[0], len(results))
+        model = self._model(results, lessons)
         running = [
             place
             for trial, place in self._places.items()
@@ -155,10 +163,16 @@ class Curve:
         pool: _Pool | None = None
         for index, number in enumerate(numbers):
             rng = rngs[number]
-            if self._scalarised is not None and index:
+            before, lessons = lessons, self._used_lessons(number, len(results))
+            if index and (self._scalarised is not None or lessons is not before):
                 results = self._results(number)
-                model = _Model(self._features, self._kernel, results, self._points, self._places)
+                model = self._model(results, lessons)
                 pool = None
+            if begins and number % 2:
+                suggestion = drawn(self._space, self._seed, number)
+                taken = np.concatenate([taken, self._space.encode([suggestion.config])])
+                found.append(suggestion)
+                continue
             if rng.random() < _RANDOM_SHARE:
                 point = self._features.snapped(rng.random((1, self._features.d)))
                 origin = f"random: one of the {_RANDOM_SHARE:.0%} that do without the model"
@@ -170,6 +184,29 @@ class Curve:
             taken = np.concatenate([taken, point])
             found.append(Suggestion(self._space.decode(point[0]), origin=origin))
         return found
+
+    def _begin(self, numbers: range) -> list[Suggestion]:
+        """Before there is a model: every second one the best of earlier studies, as long as there are any."""
+        leaders = self._leaders.untried()
+        found: list[Suggestion] = []
+        for number in numbers:
+            if leaders and number % 2 == 0:
+                leader = leaders.pop(0)
+                found.append(Suggestion(dict(leader.config), origin=leader.origin))
+            else:
+                found.append(drawn(self._space, self._seed, number))
+        return found
+
+    def _used_lessons(self, number: int, results: int) -> Lessons:
+        """What the suggestion of this number takes of earlier studies: all, or nothing."""
+        if not self._lessons or results < self._startup:
+            return self._lessons
+        is_used = stream(self._seed, "lessons", number).random() < self._lessons.share(results)
+        return self._lessons if is_used else self._no_lessons
+
+    def _model(self, results: list[Result], lessons: Lessons) -> "_Model":
+        kernel = lessons.kernel or self._kernel
+        return _Model(self._features, kernel, lessons, results, self._points, self._places)
 
 
 def _known(space: Space, config: Config) -> Config | None:
@@ -185,46 +222,6 @@ def _pause(ended: int) -> int:
     return 1 if ended <= 30 else max(2, ended // 10)
 
 
-def _chosen(results: list[_Result]) -> np.ndarray:
-    """Rows of the best and the newest, in order."""
-    if len(results) <= _ROWS:
-        return np.arange(len(results))
-    half = _ROWS // 2
-    best = np.argsort([result.value for result in results], kind="stable")[:half]
-    rest = np.setdiff1d(np.arange(len(results)), best)
-    return np.sort(np.concatenate([best, rest[-half:]]))
-
-
-def _ordered(results: list[_Result]) -> np.ndarray:
-    """Rows of the first trials of configs, best first, by the means over their seeds.
-
-    The process learns from every seed how much they scatter; the densities are of configs.
-    """
-    groups: dict[int, list[float]] = {}
-    for result in results:
-        groups.setdefault(result.first, []).append(result.value)
-    rows = [row for row, result in enumerate(results) if result.first == result.trial]
-    means = [float(np.mean(groups[results[row].first])) for row in rows]
-    return np.array(rows, int)[np.argsort(means, kind="stable")]
-
-
-def _scores(results: list[_Result]) -> tuple[np.ndarray, np.ndarray]:
-    """((n,) normal scores of the ranks, lower is better; (n,) variance beside that of all)."""
-    from scipy.special import ndtri  # pyright: ignore[reportMissingTypeStubs]
-
-    values = np.array([result.value for result in results])
-    order = np.sort(values)
-    # Equal values have the middle of their ranks.
-    middle = 0.5 * (np.searchsorted(order, values) + np.searchsorted(order, values, "right"))
-    scores = ndtri(np.clip(middle, 0.5, len(values) - 0.5) / len(values))
-    finite = values[np.isfinite(values)]
-    usual = float(np.std(np.minimum(finite, 2 * np.median(finite) - finite.min()))) or 1.0
-    spreads = np.array([result.spread for result in results]) / usual
-    extra = np.minimum(_VAGUE * np.square(spreads), 2.0)
-    width = float(scores.std()) or 1.0
-    return (scores - scores.mean()) / width, extra
-
-
 class _Model:
     """What is known, ready to score candidates."""
 
@@ -232,23 +229,26 @@ class _Model:
         self,
         features: Features,
         kernel: Kernel,
-        results: list[_Result],
+        lessons: Lessons,
+        results: list[Result],
         points: np.ndarray,
         places: dict[int, int],
     ) -> None:
-        self.features, self._kernel = features, kernel
-        chosen = _chosen(results)
-        values, extra = _scores(results)
+        self.features, self._kernel, self.lessons = features, kernel, lessons
+        chosen = kept_rows(results)
+        values, extra = normal_scores(results)
         self.count = len(results)
         rows = points[[places[result.trial] for result in results]]
         active = features.active(rows)
         columns = features.columns(rows[chosen], active[chosen])
-        self._columns, self._values, self._extra = columns, values[chosen], extra[chosen]
-        posterior = Posterior(kernel, columns, self._values, self._extra)
+        self._columns = columns
+        trended, expected = lessons.appended(rows[chosen], columns)
+        kernel = replace(kernel, trends=lessons.trends)
+        posterior = Posterior(kernel, trended, values[chosen] - expected, extra[chosen])
         broke = np.array([result.broke for result in results])[chosen]
-        self.best = float(posterior.means(columns)[~broke].min())
-        self._posterior = posterior
-        order = _ordered(results)
+        self.best = float((posterior.means(trended) + expected)[~broke].min())
+        self.posterior = posterior
+        order = ordered(results)
         good = min(_MOST_GOOD, max(1, math.ceil(_GOOD_SHARE * len(order))))
         self.good = Density(features, rows[order[:good]], active[order[:good]])
         rest = np.sort(order[good:])[-_MOST_REST:]
@@ -259,7 +259,8 @@ class _Model:
         """Candidates with their scores, while trials run at the (k, d) points taken."""
         features = self.features
         running = features.active(taken)
-        posterior = self._posterior.believing(features.columns(taken, running))
+        columns, _ = self.lessons.appended(taken, features.columns(taken, running))
+        posterior = self.posterior.believing(columns)
         rest: Density | None = None
         if self.count < _DENSITIES_UNTIL:
             rest = Density(
@@ -271,6 +272,8 @@ class _Model:
         if features.space.priors:
             anywhere[::2] = [believed(features.space, point) for point in anywhere[::2]]
         points = np.concatenate([self.good.draw(rng, _DRAWN), anywhere])
+        if self.lessons:
+            points = np.concatenate([points, self.lessons.draw(features, rng, _FROM_EARLIER)])
         pool = _Pool(self, posterior, rest, features.snapped(points))
         for step in _STEPS:
             leaders = pool.points[np.argsort(-pool.scores(), kind="stable")[:_LEADERS]]
@@ -300,7 +303,7 @@ class _Pool:
     def __init__(self, model: _Model, posterior: Posterior, rest: Density | None, points: np.ndarray) -> None:
         self._model, self._rest = model, rest
         self.points = np.empty((0, model.features.d))
-        self._bonus = np.empty(0)
+        self._bonus = self._expected = np.empty(0)
         self._candidates = posterior.at()
         self.add(points)
 
@@ -312,27 +315,35 @@ class _Pool:
         bonus = model.odds(columns)
         if self._rest is not None:
             ratio = model.good.log(points, active) - self._rest.log(points, active)
-            bonus = bonus + _LEAD / model.count * ratio
+            bonus = bonus + _LEAD / max(_LEAD, model.count) * ratio
         if model.features.space.priors:
             bonus = bonus + _BELIEF / model.count * log_density(model.features.space, points, active)
+        columns, expected = model.lessons.appended(points, columns)
         self._candidates.add(columns)
+        self._expected = np.concatenate([self._expected, expected])
         self.points = np.concatenate([self.points, points])
         self._bonus = np.concatenate([self._bonus, bonus])
 
     def scores(self) -> np.ndarray:
         """(m,) the higher the better."""
         found = self._candidates
-        return log_improvement(found.means, found.variances, self._model.best) + self._bonus
+        means = found.means + self._expected
+        return log_improvement(means, found.variances, self._model.best) + self._bonus
 
     def expected(self) -> str:
         """What the model expects of the best candidate, in words."""
         from scipy.special import ndtr  # pyright: ignore[reportMissingTypeStubs]
 
         place, found = int(self.scores().argmax()), self._candidates
-        mean, width = float(found.means[place]), math.sqrt(max(0.0, float(found.variances[place])))
+        mean, width = (
+            float(found.means[place] + self._expected[place]),
+            math.sqrt(max(0.0, float(found.variances[place]))),
+        )
         middle, low, high = (float(ndtr(mean + far * width)) for far in (0.0, -_WIDTH_80, _WIDTH_80))
+        lessons = self._model.lessons
+        earlier = f" and {lessons.weights(self._model.posterior)}" if lessons else ""
         return (
-            f"by {self._model.count} results it is expected to rank at {middle:.0%} from the best, "
+            f"by {self._model.count} results{earlier} it is expected to rank at {middle:.0%} from the best, "
             f"between {low:.0%} and {high:.0%} with 80 % certainty"
         )
 

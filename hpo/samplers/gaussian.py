@@ -30,15 +30,26 @@ class Kernel:
     signal: float
     noise: float
     owners: np.ndarray  # (D,) the hyperparameter of each column
+    trends: int = 0  # further columns, which the value is linear in with coefficients of variance 1
 
     def scaled(self, columns: np.ndarray) -> np.ndarray:
-        """(n, D) columns in units of their lengths."""
-        return columns / self.lengths[self.owners]
+        """(n, D) columns in units of their lengths; trends, the last of them, as they are."""
+        lengths = self.lengths[self.owners]
+        return columns / (np.concatenate([lengths, np.ones(self.trends)]) if self.trends else lengths)
 
     def between(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """(n, m) covariances of scaled columns (n, D) and (m, D)."""
+        linear = 0.0
+        if self.trends:
+            linear = a[:, -self.trends :] @ b[:, -self.trends :].T
+            a, b = a[:, : -self.trends], b[:, : -self.trends]
         squares = np.square(a).sum(1)[:, None] + np.square(b).sum(1) - 2 * (a @ b.T)
-        return self.signal * _matern(np.maximum(squares, 0.0))[0]
+        return self.signal * _matern(np.maximum(squares, 0.0))[0] + linear
+
+    def variances(self, a: np.ndarray) -> np.ndarray:
+        """(n,) of scaled columns, before anything is known."""
+        found = np.full(len(a), self.signal)
+        return found + np.square(a[:, -self.trends :]).sum(1) if self.trends else found
 
 
 def _matern(squares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -59,11 +70,14 @@ def learn(
 ) -> Kernel:
     """The most probable kernel for (n,) standardised values at (n, D) columns, from where `start` is.
 
-    `extra` (n,) is the variance that a value has beside the noise of all.
+    `extra` (n,) is the variance that a value has beside the noise of all. Columns beyond those that
+    the kernel knows the owners of are trends; what is learnt has none.
     """
     from scipy import optimize  # pyright: ignore[reportMissingTypeStubs]
 
     count, owners = len(start.lengths), start.owners
+    trends = columns[:, len(owners) :]
+    linear = trends @ trends.T
     # (G, n, n) squared distances in each hyperparameter
     apart = np.zeros((count, len(columns), len(columns)))
     for column, owner in enumerate(owners):
@@ -72,7 +86,7 @@ def learn(
     widths = np.array([_LENGTH[1]] * count + [_SIGNAL[1], _NOISE[1]])
 
     def cost(point: np.ndarray) -> tuple[float, np.ndarray]:
-        return _cost(point, apart, values, extra, means, widths)
+        return _cost(point, apart, values, extra, means, widths, linear)
 
     point = np.array([*np.log(start.lengths), math.log(start.signal), math.log(start.noise)])
     bounds = [(mean - 4 * width, mean + 4 * width) for mean, width in zip(means, widths, strict=True)]
@@ -95,6 +109,7 @@ def _cost(
     extra: np.ndarray,  # (n,)
     means: np.ndarray,
     widths: np.ndarray,
+    linear: np.ndarray | float = 0.0,  # (n, n) covariance that is known beforehand
 ) -> tuple[float, np.ndarray]:
     """Negative log posterior and its gradient."""
     lapack = _lapack()
@@ -103,7 +118,7 @@ def _cost(
     signal, noise = math.exp(point[count]), math.exp(point[count + 1])
     squares = np.tensordot(weights, apart, 1)
     shape, falling = _matern(squares)
-    covariance = signal * shape
+    covariance = signal * shape + linear
     covariance[np.diag_indices(n)] += noise + extra + _JITTER
     factor, failed = lapack.dpotrf(covariance, lower=1)
     if failed:
@@ -133,11 +148,20 @@ class Posterior:
         covariance[np.diag_indices(len(values))] += kernel.noise + extra + _JITTER
         self._factor = np.linalg.cholesky(covariance)
         self._solved = _solve(self._factor, _solve(self._factor, values), transposed=True)
-        self._rows = len(values)
+        self._rows, self._values = len(values), values
 
     def means(self, columns: np.ndarray) -> np.ndarray:
         """(m,) expected values at (m, D) columns."""
         return self._kernel.between(self._kernel.scaled(columns), self._known[: self._rows]) @ self._solved
+
+    def log_evidence(self) -> float:
+        """Logarithm of the density of the values under the kernel, but for a constant of their number."""
+        return -0.5 * float(self._values @ self._solved) - float(np.log(np.diag(self._factor)).sum())
+
+    def coefficients(self) -> np.ndarray:
+        """(trends,) what is believed of them, as a difference from what they were expected to be."""
+        trends = self._known[: self._rows, self._known.shape[1] - self._kernel.trends :]
+        return trends.T @ self._solved
 
     def believing(self, columns: np.ndarray) -> "Posterior":
         """The same while trials run there: what they will say is expected to be the mean, and no news."""
@@ -178,7 +202,7 @@ class Candidates:
         places = self._kernel.scaled(columns)
         across = self._kernel.between(self._known, places)
         explained = _solve(self._factor, across)
-        variances = np.maximum(self._kernel.signal - np.square(explained).sum(0), 1e-10)
+        variances = np.maximum(self._kernel.variances(places) - np.square(explained).sum(0), 1e-10)
         self._places = np.concatenate([self._places, places])
         self._explained = np.concatenate([self._explained, explained], 1)
         self.means = np.concatenate([self.means, self._solved @ across[: len(self._solved)]])

@@ -45,6 +45,8 @@ ALSO: dict[str, set[str]] = {
     "hpo/tune.py": {"ray"},
     "hpo/listeners/mlflow.py": {"mlflow"},
     "hpo/samplers/optuna.py": {"optuna"},
+    "hpo/earlier/optuna.py": {"optuna", "sqlalchemy"},  # its storages, and what they raise
+    "hpo/earlier/mlflow.py": {"mlflow"},
     "hpo/importance.py": {"optuna"},
     "trials/tasks/printed.py": {"matplotlib", "PIL"},  # fonts, and what draws them
     "hpo/problems/lcbench.py": {"onnxruntime"},  # the surrogate's model
@@ -82,6 +84,7 @@ LOADED_LATE = (
     ),
     *("hpo/listeners/mlflow.py", "hpo/listeners/live.py"),
     *("hpo/samplers/optuna.py", "hpo/importance.py"),
+    *("hpo/earlier/optuna.py", "hpo/earlier/mlflow.py"),
     *("trials/kernels/update.py", "trials/kernels/signals.py", "trials/kernels/augment.py"),
 )
 

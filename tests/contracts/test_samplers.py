@@ -1,9 +1,11 @@
 """The laws of samplers, over the whole table."""
 
+import math
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -12,9 +14,10 @@ from hypothesis import strategies as st
 from hpo import codec
 from hpo.bounds import Bound
 from hpo.errors import UsageError
-from hpo.events import Event, TrialStarted
+from hpo.events import EarlierResult, EarlierTaken, Event, TrialStarted
 from hpo.objective import Objective
 from hpo.samplers.base import SAMPLERS, Sampler, build
+from hpo.samplers.earlier import EarlierStarts
 from hpo.space import Choice, Float, Space
 from tests.hpo_strategies import EXAMPLE, Play, actions, seeds, spaces
 from trials.spec import Config
@@ -118,6 +121,57 @@ def test_the_laws_hold_for_several_metrics_and_constraints(name: str, space: Spa
     assert asked(again, 4) == many
     for config in many:
         space.validate(config)
+
+
+EARLIER = EarlierTaken(
+    source="old",
+    metric="val_loss, minimised",
+    results=tuple(
+        EarlierResult({"lr": 10 ** -(1.5 + 0.4 * n), "optimizer": ("adamw", "sgd")[n % 2]}, (value,), 0.0)
+        for n, value in enumerate((1.0, 0.5, 3.0, math.inf, 0.2, 2.0))
+    ),
+    mapped=("lr", "optimizer"),
+    lacking=("momentum",),
+    others=("depth",),
+    left_out={},
+    time=0.0,
+)
+
+
+@pytest.mark.parametrize("name", [name for name, entry in SAMPLERS.items() if entry.earlier != "no"])
+@pytest.mark.parametrize("objective", [Objective(), SEVERAL], ids=["one", "several"])
+def test_the_laws_hold_after_an_earlier_study(name: str, objective: Objective) -> None:
+    if objective.others and not SAMPLERS[name].several:
+        pytest.skip("searches by one metric")
+    if objective.others and name == "gp":
+        pytest.skip("seconds a suggestion")
+    earlier = EARLIER
+    if objective.others:
+        results = tuple(replace(one, values=one.values * 3) for one in EARLIER.results)
+        earlier = replace(EARLIER, results=results)
+
+    def begun(events: Sequence[Event] = ()) -> Sampler:
+        sampler = build(name, SMALL, objective, 11, OPTIONS.get(name))
+        if SAMPLERS[name].earlier == "starts":
+            sampler = EarlierStarts(sampler, SMALL, 11)
+        for event in events:
+            sampler.tell(event)
+        return sampler
+
+    for script in ([], SHORT if name == "gp" else LONG):
+        sampler = begun([earlier])
+        others = tuple(part.metric for part in objective.others)
+        play = Play(SMALL, lambda n, one=sampler: asked(one, n), sampler.tell, others=others)
+        events = [earlier, *play.run(script)]
+        many = asked(sampler, 4)
+        assert asked(sampler, 4) == many
+        read = [codec.decode(codec.encode(event)) for event in events]
+        assert asked(begun(read), 2) == many[:2]
+        assert asked(begun(read), 4) == many
+        for config in many:
+            SMALL.validate(config)
+        if not script:
+            assert any(one.origin.startswith("earlier: the best of old") for one in sampler.ask(1))
 
 
 @pytest.mark.parametrize("name", [name for name, entry in SAMPLERS.items() if not entry.several])

@@ -39,7 +39,7 @@ FLAGS = {
         *CLUSTER,
         *("--trials", "--steps", "--seconds", "--sampler", "--pruner", "--lanes", "--workers", "--seed"),
         *("--device", "--dir", "--name", "--tracking", "--dry-run", "--json", "--set", "--debug", "--force"),
-        "--replicas",
+        *("--replicas", "--from"),
     },
     "resume": {
         *CLUSTER,

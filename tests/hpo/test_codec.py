@@ -104,7 +104,7 @@ def changed(event, **changes):
         ("3", "not an event: "),
         ("[]", "not an event: "),
         ("{}", "not an event: "),
-        ('{"event": "TrialMoved"}', "unknown event 'TrialMoved'; known: DataLoaded, Noticed, "),
+        ('{"event": "TrialMoved"}', "unknown event 'TrialMoved'; known: DataLoaded, EarlierTaken, Noticed, "),
         ('{"event": ["TrialStopped"]}', "unknown event "),
         (
             changed(STARTED, format=7),

@@ -23,7 +23,13 @@ def test_defaults_are_filled_in_and_what_was_given_is_kept() -> None:
     config = built({"task": f"{SAMPLE}:Line", "trial": {"steps": 70}, "search": {"seed": 9}})
     table = config.table
     assert (config.steps, config.seed, config.name) == (70, 9, "study")
-    assert table["search"] == {"sampler": "tpe", "pruner": "asha", "seed": 9, "unreported": "refuse"}
+    assert table["search"] == {
+        "sampler": "tpe",
+        "pruner": "asha",
+        "seed": 9,
+        "unreported": "refuse",
+        "from": [],
+    }
     assert table["limits"]["trials"] == config.limits.trials == 32
     assert table["tracking"]["uri"] == "sqlite:///mlflow.db"
     assert table["space"]["batch_size"] == 8, "the space that the task brings along"
