@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,12 +14,15 @@ from hpo.limits import Limits
 from hpo.loop import Plan, Search
 from hpo.objective import Objective
 from hpo.problems.base import METRIC, Problem, build, regret, trial_of
+from hpo.pruners.base import Pauser
 from hpo.runners.base import Target
 from hpo.runners.replayed import ReplayedRunner
 from hpo.samplers.base import Sampler
 from hpo.store import Memory
+from trials.seeding import key
 
-COSTLY = 0.01  # of regret, that a stopped trial would have been better than what is returned
+COSTLY = 0.01  # of regret, that a trial left paused would have been better than what is returned
+_SAME = 1e-9  # of regret: recorded configs are often drawn twice
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +36,7 @@ class Run:
     regrets: tuple[float, ...]  # of the incumbent from then on, judged at the full budget
     trials: int
     stopped: int  # by the pruner
-    stopped_best: bool  # the best of the started configs was stopped for good, and would have been better
+    stopped_best: bool  # see `is_best_stopped`
     milliseconds: float  # of the processor, the sampler's in the whole study
 
     def regret_at(self, spent: float) -> float:
@@ -85,7 +89,8 @@ class _Incumbents:
     def tell(self, event: Event) -> None:
         """Take in one event."""
         if isinstance(event, TrialStarted):
-            self.finals[event.spec.trial] = regret(self._problem, self._problem.final(event.spec.config))
+            if self._history.spent <= self._most * self._problem.steps:
+                self.finals[event.spec.trial] = regret(self._problem, self._problem.final(event.spec.config))
         elif isinstance(event, (TrialReported, TrialFinished)):
             best = self._history.best
             number = None if best is None else best.spec.trial
@@ -106,9 +111,16 @@ def rungs(steps: int) -> tuple[int, ...]:
 
 
 def play(one: Contender, problem: Problem, seed: int, most: float, lanes: int = 1) -> Run:
-    """A study of `most` full trainings; a further one may begin, so that what is left over is not lost."""
+    """A study of `most` full trainings.
+
+    Where nothing pauses a further one may begin, so that what is left over, less than a training, is not
+    lost. A pruner that pauses spends its last steps on what is paused.
+    """
     objective = Objective(METRIC)
-    sampler, pruner = one.build(problem.space, objective, seed)
+    # Problems of one space would otherwise share the luck of their first configs.
+    seed_here = key(seed, problem.name) & 0x7FFFFFFF
+    sampler, pruner = one.build(problem.space, objective, seed_here)
+    allowed = most if isinstance(pruner, Pauser) else most + 1
     history = History(objective)
     runner = ReplayedRunner(Target(problem.name), lanes, trial_of(problem))
     watching = _Incumbents(problem, history, most)
@@ -119,16 +131,16 @@ def play(one: Contender, problem: Problem, seed: int, most: float, lanes: int = 
         pruner,
         runner,
         history,
-        Limits(total_steps=math.ceil((most + 1) * problem.steps)),
-        Plan(problem.steps, rungs(problem.steps), problem.steps, seed, 0),
-        StudyStarted(problem.name, {}, seed, {}, "", runner.clock()),
+        Limits(total_steps=math.ceil(allowed * problem.steps)),
+        Plan(problem.steps, rungs(problem.steps), problem.steps, seed_here, 0),
+        StudyStarted(problem.name, {}, seed_here, {}, "", runner.clock()),
         [watching],
         clock=runner.clock,
     )
     search.run()
     runner.close()
     stopped = {number for number, trial in history.trials.items() if trial.stop_reason}
-    best = min(watching.finals, key=lambda number: (watching.finals[number], number))
+    cut = {number for number in stopped if not pruner.keep(number)}
     returned = watching.regrets[-1] if watching.regrets else 2.0
     return Run(
         one.text,
@@ -138,9 +150,28 @@ def play(one: Contender, problem: Problem, seed: int, most: float, lanes: int = 
         tuple(watching.regrets),
         len(history.trials),
         len(stopped),
-        best in stopped and watching.finals[best] < returned - COSTLY,
+        is_best_stopped(watching.finals, cut, stopped - cut, returned),
         1e3 * timed.seconds,
     )
+
+
+def is_best_stopped(
+    finals: Mapping[int, float], cut: Collection[int], left: Collection[int], returned: float
+) -> bool:
+    """Whether the best of the started configs was stopped for good.
+
+    Args:
+        finals: trial -> regret at the full budget.
+        cut: those that the pruner stopped.
+        left: those that were paused or running when the study ended. One counts only where it would have
+            ended better than what is returned by more than `COSTLY`.
+        returned: regret of what is returned.
+    """
+    least = min(finals.values())
+    best = {number for number, value in finals.items() if value <= least + _SAME}
+    if not best <= {*cut, *left}:
+        return False
+    return best <= set(cut) or least < returned - COSTLY
 
 
 @dataclass(frozen=True, slots=True)

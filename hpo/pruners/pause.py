@@ -4,7 +4,8 @@ A stop on a short run is a bet that a row can take back: a paused trial goes on 
 forecast (`hpo.forecasts`) says so. New trials run to their first stage: the lowest that is known to rank
 trials as they are forecast to end. A free lane is for the trial that leads the forecasts; else, once first
 stages have had their share of the steps, for the trial with the largest expected improvement a step; else for
-a new one. When no trial can begin any more, a last round takes the leading ones to their ends.
+a new one. A last round, for which a share of the steps is kept, takes those to their ends that may yet become
+the best: a study that goes on beginning trials to the last leaves its best one paused for good.
 
 In the spirit of freeze and thaw: Swersky, Snoek and Adams, "Freeze-Thaw Bayesian Optimization", 2014,
 arXiv:1406.3896.
@@ -23,9 +24,9 @@ from trials.seeding import key
 from trials.spec import TrialSpec
 
 _APART = 2.5  # a stage is at least so many times as far as the one before it
-_PILOT_FRACTION = 0.05  # of the budget, that the first stage of the pilot has at least
+_PILOT_FRACTION = 0.1  # of the budget, that the first stage of the pilot has at least
 _PAIRS = 4  # that a stage needs before it can be known to rank
-_CONCORDANCE = 0.7  # share of pairs that it has to rank as they are forecast
+_CONCORDANCE = 0.8  # share of pairs that it has to rank as they are forecast
 _LAST_TRIALS, _LAST_CHANCE = 3, 0.05  # of the last round: trials, and their chance to become the best
 _LEADS, _PROMISES, _LAST = "it leads the forecasts", "it promises most for its steps", "the last round"
 
@@ -33,13 +34,19 @@ _LEADS, _PROMISES, _LAST = "it leads the forecasts", "it promises most for its s
 class Pause:
     """Asks for a pause at each stage of a trial; `keep` is always true.
 
-    The first `pilot` trials begin before any goes on. `first_share` of all steps is for first stages.
+    The first `pilot` trials begin before any goes on. `first_share` of all steps is for first stages. Once
+    no more than `reserve` of the steps are left, paused trials that may become the best come before new ones.
     """
 
     def __init__(
-        self, objective: Objective, pilot: int = 12, first_share: float = 0.35, audits: float = 0.05
+        self,
+        objective: Objective,
+        pilot: int = 12,
+        first_share: float = 0.35,
+        reserve: float = 0.4,
+        audits: float = 0.05,
     ) -> None:
-        self._objective = objective
+        self._objective, self._reserve = objective, reserve
         self._pilot, self._first_share, self._audits = pilot, first_share, audits
         self._forecasts = Forecasts(objective)
         self._specs: dict[int, TrialSpec] = {}
@@ -120,8 +127,10 @@ class Pause:
         }
         if may_begin and len(self._specs) < self._pilot:
             return found
+        kept = self._kept(left)
         while waiting and len(found) < n:
-            trial, reason = self._next(waiting, found, may_begin, left is None)
+            is_last = not may_begin or (left is not None and left <= kept)
+            trial, reason = self._next(waiting, found, may_begin, is_last, left is None)
             if trial is None:
                 break
             del waiting[trial]
@@ -135,8 +144,21 @@ class Pause:
             found.append(Resumption(trial, until, reason))
         return found
 
+    def _kept(self, left: int | None) -> float:
+        """Steps of the study that are kept for the last round."""
+        if left is None:
+            return 0.0
+        running = [trial for trial, state in self._state.items() if state == "running"]
+        promised = sum(self._until[trial] - self._spent[trial] for trial in running)
+        return self._reserve * (left + promised + sum(self._spent.values()))
+
     def _next(
-        self, waiting: dict[int, Forecast], found: Sequence[Resumption], may_begin: bool, is_unlimited: bool
+        self,
+        waiting: dict[int, Forecast],
+        found: Sequence[Resumption],
+        may_begin: bool,
+        is_last: bool,
+        is_unlimited: bool,
     ) -> tuple[int | None, str]:
         """The most wanted of those that wait, and why; None where a new trial is wanted more, or nothing.
 
@@ -149,11 +171,19 @@ class Pause:
         if leader in waiting and may_begin:
             return leader, _LEADS
         best = everyone[leader].mean
+        if is_last and (trial := self._for_last_round(waiting, found, is_unlimited)) is not None:
+            return trial, _LAST
         if may_begin:
             if self._share_of_first(found) <= self._first_share:
                 return None, ""
             worths = {trial: self._worth(trial, forecast, best) for trial, forecast in waiting.items()}
             return max(worths, key=lambda trial: (worths[trial], -trial)), _PROMISES
+        return None, ""
+
+    def _for_last_round(
+        self, waiting: dict[int, Forecast], found: Sequence[Resumption], is_unlimited: bool
+    ) -> int | None:
+        """Of those that may become the best."""
         best = self._forecasts.best()
         some = [
             trial for trial, forecast in waiting.items() if probability_below(forecast, best) >= _LAST_CHANCE
@@ -161,8 +191,7 @@ class Pause:
         under_way = self._last | {one.trial for one in found}
         if is_unlimited and len(under_way) >= _LAST_TRIALS:
             some = [trial for trial in some if trial in under_way]
-        chosen = min(some, key=lambda trial: (waiting[trial].mean, trial), default=None)
-        return chosen, _LAST
+        return min(some, key=lambda trial: (waiting[trial].mean, trial), default=None)
 
     def _share_of_first(self, found: Sequence[Resumption]) -> float:
         """Of all steps, spent or promised, those of first stages."""

@@ -10,7 +10,7 @@ import pytest
 
 from hpo.bench import score
 from hpo.bench.contender import contender, every
-from hpo.bench.play import Order, Run, play
+from hpo.bench.play import Order, Run, is_best_stopped, play
 from hpo.bench.run import run
 from hpo.errors import UsageError
 from hpo.problems.base import build, regret
@@ -27,7 +27,8 @@ def made(name: str, seed: int, regrets: dict[float, float], stopped_best: bool =
 def test_a_random_study_returns_the_best_of_its_trials_whatever_the_machinery_between() -> None:
     problem = build("annealed:1")
     found = play(contender("random"), problem, 3, most=12)
-    configs = [problem.space.sample(stream(3, "sampler", number)) for number in range(found.trials)]
+    own = key(3, problem.name) & 0x7FFFFFFF
+    configs = [problem.space.sample(stream(own, "sampler", number)) for number in range(found.trials)]
     ends = [regret(problem, problem.final(config)) for config in configs]
     assert found.trials >= 12
     # Reports have noise, so that of two nearly equal trials either may be taken.
@@ -56,6 +57,25 @@ def test_a_stopped_best_counts_only_where_it_would_have_been_better() -> None:
     assert any(one.stopped_best for one in found)
     kept = [play(contender("random"), problem, seed, 8.0) for seed in range(3)]
     assert not any(one.stopped_best for one in kept)
+
+
+def test_what_is_left_paused_counts_where_it_is_worth_more_than_what_is_returned() -> None:
+    finals = {0: 0.30, 1: 0.10, 2: 0.10, 3: 0.295}
+    assert is_best_stopped(finals, cut={1, 2}, left=set(), returned=0.3)
+    assert is_best_stopped(finals, cut=set(), left={1, 2}, returned=0.3)
+    assert is_best_stopped(finals, cut={1}, left={2}, returned=0.3)
+    assert not is_best_stopped(
+        finals, cut={1}, left=set(), returned=0.1
+    )  # the same config went on as another
+    assert not is_best_stopped({0: 0.30, 3: 0.295}, cut=set(), left={3}, returned=0.30)
+    assert is_best_stopped({0: 0.30, 3: 0.295}, cut={3}, left=set(), returned=0.30)
+
+
+def test_a_pruner_that_pauses_has_what_is_scored_and_others_a_training_more() -> None:
+    problem = build("honest:0")
+    paused, plain = (play(contender(text), problem, 0, 6.0) for text in ("random+pause", "random"))
+    assert max(paused.spent) <= 6.0
+    assert plain.trials == 7
 
 
 def test_regret_is_that_of_the_incumbent_of_the_time() -> None:
