@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from hpo.events import TrialFinished, TrialReported, TrialStarted
 from hpo.store import Journal
@@ -16,17 +17,19 @@ ROOT = Path(__file__).parents[1]
 SECONDS = 180.0  # that anything may take, on a machine that others use too
 
 
-def workers() -> set[int]:
-    """Processes on this machine that are a worker of ours; Ray writes what an actor is into its title."""
+def workers(cluster: Any) -> set[int]:
+    """Processes that are a worker of ours on a cluster of this machine, also once its node is gone."""
+    session = str(cluster.head_node.get_session_dir_path()).encode()
     found: set[int] = set()
     for process in Path("/proc").iterdir():
         if process.name.isdigit():
             try:
-                title = (process / "cmdline").read_bytes()
+                # Ray writes what an actor is into its title.
+                is_one = (process / "cmdline").read_bytes().startswith(b"ray::Actor")
+                if is_one and session in (process / "environ").read_bytes():
+                    found.add(int(process.name))
             except OSError:
                 continue  # it has ended
-            if title.startswith(b"ray::Actor"):
-                found.add(int(process.name))
     return found
 
 

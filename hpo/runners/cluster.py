@@ -2,8 +2,9 @@
 
 import contextlib
 import math
-import re
+import os
 import socket
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from trials.spec import Value
 Node = Mapping[str, float]  # what a node has: "CPU", "GPU" and others
 
 _SECONDS = 5.0  # that an address may take to answer
+_GCS = b"--gcs-address="  # a node's word for where its head is
 
 # Beside what version control ignores: what studies leave where they are run.
 _STAYS = ("mlflow.db*", "mlruns", "mlartifacts")
@@ -29,6 +31,8 @@ def environment(address: str) -> dict[str, str]:
         # What it prints of workers that end would stand among our lines.
         "RAY_DEDUP_LOGS_SKIP_REGEX": ".",
     }
+    if address == "auto":
+        address = next(iter(candidates()), address)
     if address == "local" or _is_loopback_only(address):
         # Ray takes a name of this machine for its address in the network, unless it is told that there is
         # none; then its ports are those of the loopback too.
@@ -62,19 +66,37 @@ def answers(host: str, port: int) -> bool:
         return False
 
 
-def is_node_of(port: int) -> bool:
-    """Whether a node of the cluster whose head has this port runs on this machine, as far as one can see."""
+def here() -> list[str] | None:
+    """Addresses of the clusters that nodes on this machine are of; None where one cannot see."""
     processes = Path("/proc")
     if not (processes / "self" / "cmdline").exists():
-        return True  # another system: Ray finds out
+        return None  # another system: Ray finds out
+    found: set[str] = set()
     for process in processes.iterdir():
         if process.name.isdecimal():
             with contextlib.suppress(OSError):  # it has ended, or is another user's
                 words = (process / "cmdline").read_bytes().split(b"\0")
-                is_one = words[0].endswith(b"/raylet")
-                if is_one and any(re.fullmatch(rb"--gcs-address=.*:%d" % port, word) for word in words):
-                    return True
-    return False
+                if words[0].endswith(b"/raylet"):
+                    found |= {word.partition(b"=")[2].decode() for word in words if word.startswith(_GCS)}
+    return sorted(found)
+
+
+def is_node_of(port: int) -> bool:
+    """Whether a node of the cluster whose head has this port runs on this machine, as far as one can see."""
+    found = here()
+    return found is None or any(address.rpartition(":")[2] == str(port) for address in found)
+
+
+def candidates() -> list[str]:
+    """What "auto" may mean, best first: the cluster that Ray's variable names, or else the one that was
+    started here last, and all that run here.
+    """
+    named = os.environ.get("RAY_ADDRESS", "")
+    if named and named != "auto":
+        return [named]
+    path = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()) / "ray" / "ray_current_cluster"
+    latest = path.read_text().strip() if path.is_file() else ""
+    return list(dict.fromkeys(filter(None, [latest, *(here() or [])])))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from ray.exceptions import RayError
 from hpo.errors import UsageError
 from hpo.runners.actor import Place
 from hpo.runners.base import Target
-from hpo.runners.cluster import Luggage, answers, is_node_of, packed
+from hpo.runners.cluster import Luggage, answers, candidates, here, is_node_of, packed
 from trials.names import hint
 
 ray = cast(Any, ray_package)  # its own types are half known
@@ -63,6 +62,7 @@ def join(address: str, target: Target) -> Link:
             **quiet,
         )
         return Link(target, is_ours=True)
+    address = _automatic() if address == "auto" else address
     _knock(address)
     luggage = packed(target)
     if _SUBMITTED in os.environ:
@@ -90,41 +90,45 @@ def _environment(luggage: Luggage) -> dict[str, Any]:
     return found
 
 
+def _automatic() -> str:
+    """The cluster that "auto" means here; "auto" where only Ray can tell.
+
+    Ray would take any that a process on this machine is of, and try for a minute whether it answers.
+    """
+    found = candidates()
+    if not found:
+        if here() is None:
+            return "auto"
+        raise UsageError(_NOBODY)
+    there = [address for address in found if _answers(address)]
+    if not there:
+        raise UsageError(f"{_NOBODY} (the latest, {found[0]}, answers no more)")
+    if found[0] not in there and len(there) > 1:
+        raise UsageError(
+            f"several Ray clusters run on this machine: name one with --address, of {' and '.join(there)}"
+        )
+    return there[0]
+
+
 def _knock(address: str) -> None:
     """Ray would try for a minute where nobody answers, or where this machine is no node of the cluster."""
     if address == "auto":
-        found = _latest()
-        if not found:
-            return  # Ray looks for itself
-        if not _answers(found):
-            raise UsageError(f"{_NOBODY} (the latest, {found}, answers no more)")
-    else:
-        found = address
-        host, separator, port = address.removeprefix("ray://").rpartition(":")
-        if not separator or not host or not port.isdecimal():
-            raise UsageError(
-                f"address = {address!r} must be auto, local, HOST:PORT or ray://HOST:PORT"
-                f"{hint(address, ['auto', 'local']) if ':' not in address else ''}"
-            )
-        if not _answers(address):
-            raise UsageError(
-                f"no Ray cluster answers at {address}: is it running, and can this machine reach it?"
-            )
-    port = found.rpartition(":")[2]
-    if not found.startswith("ray://") and port.isdecimal() and not is_node_of(int(port)):
+        return
+    host, separator, port = address.removeprefix("ray://").rpartition(":")
+    if not separator or not host or not port.isdecimal():
         raise UsageError(
-            f"this machine is no node of the cluster at {found}: make it one with "
-            f"`ray start --address {found}`, or use the head's own port for others, ray://HOST:10001"
+            f"address = {address!r} must be auto, local, HOST:PORT or ray://HOST:PORT"
+            f"{hint(address, ['auto', 'local']) if ':' not in address else ''}"
         )
-
-
-def _latest() -> str:
-    """What Ray takes "auto" for: the cluster that its variable names, or that was started here last."""
-    path = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()) / "ray" / "ray_current_cluster"
-    named = os.environ.get("RAY_ADDRESS", "")
-    if named or not path.is_file():
-        return named if named != "auto" else ""
-    return path.read_text().strip()
+    if not _answers(address):
+        raise UsageError(
+            f"no Ray cluster answers at {address}: is it running, and can this machine reach it?"
+        )
+    if not address.startswith("ray://") and not is_node_of(int(port)):
+        raise UsageError(
+            f"this machine is no node of the cluster at {address}: make it one with "
+            f"`ray start --address {address}`, or use the head's own port for others, ray://HOST:10001"
+        )
 
 
 def _answers(address: str) -> bool:

@@ -113,7 +113,7 @@ def shaken(folder: Path, kind: Kind, seed: int, cluster: Any, nodes: list[Any]) 
     kind.put(folder, 0.01)
     words = ("search", "study.toml", "--runner", "ray", "--address", cluster.address)
     study = Driven(folder, "shaken", [*words, "--cpus-per-worker", 2, "--save-every", 2])
-    before = workers()
+    before = workers(cluster)
     search = study.begin()
 
     # Moments are numbers of reports, so that a slow machine has as much to go on with as a fast one.
@@ -130,13 +130,13 @@ def shaken(folder: Path, kind: Kind, seed: int, cluster: Any, nodes: list[Any]) 
             cluster.remove_node(nodes.pop(), allow_graceful=False)
         elif act == "add":
             nodes.append(cluster.add_node(**NODE))
-        elif there := sorted(workers() - before):
+        elif there := sorted(workers(cluster) - before):
             os.kill(int(draw.choice(there)), signal.SIGKILL)
             killed += 1
     assert search.wait(180) == 0, study.output()
     assert killed
     assert "worker" in {event.topic for event in study.journal if isinstance(event, Noticed)}
-    wait(lambda: not workers() - before, lambda: "workers are left behind")
+    wait(lambda: not workers(cluster) - before, lambda: "workers are left behind")
     return study
 
 

@@ -9,7 +9,7 @@ from hpo.errors import UsageError
 from hpo.events import Noticed, TrialFinished
 from hpo.runners.arrivals import kept
 from hpo.runners.base import Cluster, Target, Word
-from hpo.runners.cluster import End, Share, end_of, environment, nodes_of, packed, share_of
+from hpo.runners.cluster import End, Share, candidates, end_of, environment, nodes_of, packed, share_of
 
 TASK = Target("digits")
 SMALL, LARGE = {"CPU": 4.0, "node:10.0.0.1": 1.0}, {"CPU": 16.0, "GPU": 2.0, "node:10.0.0.2": 1.0}
@@ -94,10 +94,15 @@ def test_a_file_elsewhere_travels_with_its_own_folder(tmp_path: Path) -> None:
     assert (module.folder, module.target.reference) == (str(tmp_path), "mine.task:Mine")
 
 
-def test_ports_are_the_loopbacks_where_the_cluster_is_our_own() -> None:
+def test_ports_are_the_loopbacks_where_the_cluster_is_our_own(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER" in environment("local")
     assert "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER" not in environment("10.0.0.5:6379")
+    # What "auto" means is known beforehand.
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.5:6379")
+    assert candidates() == ["10.0.0.5:6379"]
     assert "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER" not in environment("auto")
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    assert "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER" in environment("auto")
 
 
 DEAD = (
