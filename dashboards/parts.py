@@ -33,7 +33,8 @@ def header(study: Study) -> str:
         if finish.error:
             state, label = "unfinished", f"cannot go on: {theme.text(finish.error, 300)}"
     elif study.history.sessions:
-        state, label = "unfinished", f"not finished, as of {_moment(study.changed)}"
+        how = "paused" if study.history.is_paused else "not finished"
+        state, label = "unfinished", f"{how}, as of {_moment(study.changed)}"
     else:
         state, label = "unfinished", "not begun"
     search = _section(study.table, "search")

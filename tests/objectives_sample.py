@@ -127,6 +127,14 @@ class Line:
         return {"loss": (model(batch["x"]) - batch["y"]).square().mean(-1)}
 
 
+class SlowLine(Line):
+    """A step takes a moment, on any machine."""
+
+    def loss(self, model, batch, hyper):
+        time.sleep(0.004)
+        return super().loss(model, batch, hyper)
+
+
 class VectorLoss(Line):
     """Its loss is not a scalar."""
 

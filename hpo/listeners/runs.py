@@ -179,6 +179,7 @@ class Runs:
                 {name: text for name, text in tags.items() if text},
                 _study_params(event),
             )
+        self.study.tags["hpo.state"] = "running"  # also where it was paused when its process was killed
         self.changed.add(STUDY)
 
     def _start_trial(self, spec: TrialSpec, time: float) -> None:

@@ -241,7 +241,7 @@ def test_a_paused_trial_that_is_stopped_is_forgotten_without_a_word(shared, vari
 
 
 def test_while_a_runner_rests_nothing_is_reported_and_then_what_would_have_been(shared, variant, folder):
-    first, second = endless_trial(40), endless_trial(41)
+    first, second = endless_trial(140), endless_trial(141)
     shared.start([first])
     events = []
 
@@ -259,24 +259,24 @@ def test_while_a_runner_rests_nothing_is_reported_and_then_what_would_have_been(
         while time.monotonic() < end:
             events.extend(shared.poll(0.1))
 
-    hear_until(lambda: spent(40))
+    hear_until(lambda: spent(140))
     shared.rest()
     shared.rest()
     listen(1.0)  # what a worker is in the middle of, and what is on its way
-    before = spent(40)
+    before = spent(140)
     shared.start([second])
     listen(0.6)
-    assert len(spent(40)) - len(before) <= 2, "it would report more than a hundred times"
-    assert spent(41) == []
+    assert len(spent(140)) - len(before) <= 2, "it would report more than a hundred times"
+    assert spent(141) == []
     if VARIANTS[variant][1] == "lanes":
         # A search that is killed now loses nothing.
-        assert (folder / halfway_name(40)).is_file()
+        assert (folder / halfway_name(140)).is_file()
     shared.wake()
-    hear_until(lambda: len(spent(40)) > len(before) + 2 and spent(41))
-    shared.stop([40, 41])
-    events += hear(shared, [40, 41])
+    hear_until(lambda: len(spent(140)) > len(before) + 2 and spent(141))
+    shared.stop([140, 141])
+    events += hear(shared, [140, 141])
     reports, ends = told(events)
-    assert outcomes(ends) == {40: "stopped", 41: "stopped"}
+    assert outcomes(ends) == {140: "stopped", 141: "stopped"}
     for one in (first, second):
         assert spent(one.trial) == list(range(5, 5 * len(spent(one.trial)) + 1, 5))
         alone = train(Line(), one, device=CPU)
@@ -285,6 +285,8 @@ def test_while_a_runner_rests_nothing_is_reported_and_then_what_would_have_been(
 
 
 def test_a_runner_of_several_workers_has_more_or_fewer_while_it_runs(variant, folder):
+    if variant in ("processes of functions", "ray of lanes"):
+        return  # the other kind of each is enough
     runner = made(variant, folder)
     try:
         assert isinstance(runner, Scaling) == (VARIANTS[variant][0] in ("processes", "ray"))

@@ -12,6 +12,7 @@ from hpo.errors import JournalError
 from hpo.events import (
     Noticed,
     StudyFinished,
+    StudyPaused,
     StudyStarted,
     TrialFinished,
     TrialReported,
@@ -111,6 +112,9 @@ def test_a_test_split_that_was_not_read_is_said(tmp_path):
     page = Page(render(study_of(events, tmp_path)))
     assert "not read" in page.text
     assert "not finished" in page.text
+    paused = Page(render(study_of([*events, StudyPaused(events[-1].time)], tmp_path)))
+    assert "paused, as of" in paused.text
+    assert "not finished" not in paused.text
 
 
 @pytest.mark.parametrize("count", [0, 1, 40])

@@ -33,7 +33,7 @@ RUNS: dict[str, tuple[object, ...]] = {
     "inline": (f"{SLEEPING}:waiting", "--steps", 20, "--lanes", 2, "--trials", 6),
     "processes": (f"{SLEEPING}:waiting", "--steps", 20, "--workers", 2, "--trials", 10),
     "lanes": (
-        *(f"{SAMPLE}:Line", "--steps", 2000, "--lanes", 2, "--trials", 4),
+        *(f"{SAMPLE}:SlowLine", "--steps", 300, "--lanes", 2, "--trials", 4),
         *("--runner", "lanes", "--set", "runner.compile=never", "--device", "cpu"),
     ),
 }

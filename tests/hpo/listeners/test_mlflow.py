@@ -16,6 +16,9 @@ from hpo.events import (
     DataLoaded,
     DataSet,
     StudyFinished,
+    StudyPaused,
+    StudyResumed,
+    StudyScaled,
     StudyStarted,
     TrialFinished,
     TrialReported,
@@ -382,6 +385,22 @@ def test_the_search_does_not_import_mlflow():
     code = "import hpo.listeners.mirror, sys; print('mlflow' in sys.modules, 'sqlalchemy' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout == "False False\n"
+
+
+def test_a_study_that_is_paused_is_tagged_so_until_it_goes_on():
+    runs = Runs()
+    for event, state in (
+        (sample.start(0.0), "running"),
+        (StudyPaused(1.0), "paused"),
+        (StudyScaled(3, 2.0), "paused"),
+        (StudyResumed(3.0), "running"),
+        (StudyPaused(4.0), "paused"),
+        (sample.start(5.0), "running"),
+    ):
+        runs.changed.clear()
+        runs.tell(event)
+        assert runs.study.tags["hpo.state"] == state
+        assert runs.changed or isinstance(event, StudyScaled)
 
 
 def test_runs_are_a_function_of_the_journal():
