@@ -13,6 +13,7 @@ from typing import Any, Literal, cast
 from hpo import rate_bounds, studyfile, validation
 from hpo.earlier import source
 from hpo.errors import UsageError
+from hpo.gain import Gains
 from hpo.limits import Limits
 from hpo.loop import SECONDS
 from hpo.objective import Objective
@@ -129,6 +130,11 @@ class StudyConfig:
         most = [self.limits.trials, self.limits.total_steps and self.limits.total_steps // self.steps]
         found = usual(min((one for one in most if one is not None), default=None))
         return replace(found, leading=min(found.leading, int(seeds["leading"])))
+
+    def gains(self) -> Gains | None:
+        """What says whether going on is worth while; None where no bound is stated."""
+        bound = self.limits.min_improvement
+        return None if bound is None else Gains(self.space, self.objective, self.seed, bound)
 
     def sampler(self) -> Sampler:
         """The sampler it names."""
@@ -416,6 +422,11 @@ def build(
         raise UsageError(
             f"{where} [limits] target is a value of {objective.final.metric}, which is known when the search "
             'is over: leave it out, or write [validation] folds_for = "all"'
+        )
+    if limits.min_improvement is not None and not objective.is_single:
+        raise UsageError(
+            f"{where} [limits] min_improvement is of one metric without constraints, and the study "
+            f"{objective.words()}: leave it out, or use no_improvement"
         )
     if limits == Limits() or (limits.seconds is None and limits == Limits(target=limits.target)):
         limits = Limits(trials=DEFAULT_TRIALS, target=limits.target)

@@ -188,6 +188,9 @@ class StudyFinished:
     test: Mapping[str, float] = field(default_factory=dict[str, float])  # its metrics on the test split
     targets: Figures = field(default_factory=dict[str, Mapping[str, Mapping[str, float]]])
     error: str = ""  # why the study cannot go on as it is
+    gain: Mapping[str, float] = field(
+        default_factory=dict[str, float]
+    )  # mean, low, high, bound, if it ended it
     # Test seed as a text -> metrics of the chosen config on the validation split; {} where it broke off.
     seeds: Mapping[str, Mapping[str, float]] = field(default_factory=dict[str, Mapping[str, float]])
 

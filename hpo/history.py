@@ -11,6 +11,7 @@ from hpo.dominance import fronts
 from hpo.events import (
     DataLoaded,
     DataSet,
+    EarlierTaken,
     Event,
     Noticed,
     StudyFinished,
@@ -194,6 +195,8 @@ class History:
                     self._rested += max(0.0, time - self._paused_since)
                     self._paused_since = math.nan
             case StudyScaled():
+                pass
+            case EarlierTaken():
                 pass
             case Noticed():
                 self.notices.append(event)

@@ -19,6 +19,7 @@ class Limits:
     seconds: float | None = None  # of search, over all sessions
     target: float | None = None  # value of the metric, as the user knows it
     no_improvement: int | None = None  # trials in a row that ended without a new best
+    min_improvement: float | None = None  # of the metric, that going on must still promise (`hpo.gain`)
 
     def left(self, history: History, until: Callable[[Trial], int] = _budget) -> int | None:
         """Steps that no running trial is sure to spend; None when nothing says.

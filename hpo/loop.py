@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from hpo import gain
 from hpo.collecting import uncollected
 from hpo.compared import compared
 from hpo.errors import HpoError
@@ -36,6 +37,7 @@ from hpo.events import (
     TrialStarted,
     TrialStopped,
 )
+from hpo.gain import Gains
 from hpo.history import History, Trial
 from hpo.keeping import Keep, Keeping
 from hpo.leading import fold_specs, whole, without_score
@@ -91,6 +93,7 @@ class Search:
     data: tuple[DataSet, ...] = ()  # that trials are judged on, beyond the plain splits
     compared: int = 0  # trials that targets are read for; 0: there are none
     replicas: Replicas = field(default_factory=Replicas)
+    gains: Gains | None = None  # asked whether to go on, where the study has a bound
     clock: Callable[[], float] = time.time
     timers: Timers = field(default_factory=Timers)
     notices: Sequence[Noticed | EarlierTaken] = ()  # of what was found before the study began
@@ -100,6 +103,10 @@ class Search:
     _stopping: set[int] = field(default_factory=set[int])
     _noticed: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])  # topics and texts
     _interrupted: bool = False
+    _gain: tuple[str, Mapping[str, float]] = (
+        "",
+        {},
+    )  # why the search ended, if for want of it, and what it was
     _is_told: bool = False  # every metric that is sought or bounded was reported
     _orders: Orders = field(init=False)
 
@@ -153,6 +160,8 @@ class Search:
         self.history.tell(event)
         self.sampler.tell(event)
         self.pruner.tell(event)
+        if self.gains is not None:
+            self.gains.tell(event)
         told = time.perf_counter()
         for listener in self.listeners:
             listener.tell(event)
@@ -245,7 +254,7 @@ class Search:
                 self._end_paused(exhausted)
                 self._replicate()
                 if not self.history.is_running:
-                    if exhausted == _NO_MORE or self._room() == 0:
+                    if exhausted != self._exhausted() or self._room() == 0:
                         return exhausted
                     exhausted = ""  # what was kept free for replicas is not needed
             began = time.perf_counter()
@@ -291,6 +300,9 @@ class Search:
         if wanted <= 0:
             return ""
         began = time.perf_counter()
+        if self.gains is not None and (small := self.gains.small()) is not None:
+            self._gain = gain.reason(self.gains.bound, small), gain.table(self.gains.bound, small)
+            return self._gain[0]
         suggestions = self.sampler.ask(wanted)
         self.timers.ask += time.perf_counter() - began
         if not suggestions:
@@ -572,7 +584,11 @@ class Search:
                 except HpoError as error:
                     self.problems.append(f"the test split could not be read: {error}")
         targets = self._read_targets()
-        self._publish([StudyFinished(reason, self.clock(), number, dict(test), targets, seeds=seeds)])
+        said, found = self._gain
+        small = found if reason == said else dict[str, float]()
+        self._publish(
+            [StudyFinished(reason, self.clock(), number, dict(test), targets, gain=small, seeds=seeds)]
+        )
 
     def _read_targets(self) -> Figures:
         """What targets say of the trials that lead and were not read before."""

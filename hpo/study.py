@@ -283,6 +283,7 @@ def search(
             data=data,
             compared=int(config.table["report"]["compared"]) * any(one.role == "target" for one in data),
             replicas=config.replicas(),
+            gains=config.gains(),
             clock=getattr(runner, "clock", time.time),  # a replayed study has a time of its own
         )
         interrupted = stopped = False

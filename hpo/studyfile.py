@@ -87,6 +87,7 @@ _KEYS: dict[str, dict[str, tuple[Any, str]]] = {
         "seconds": (None, "positive"),
         "target": (None, "number"),
         "no_improvement": (None, "count"),
+        "min_improvement": (None, "positive"),
     },
     "report": {"targets": ({}, "table"), "compared": (COMPARED, "count")},
     "tracking": {"uri": ("sqlite:///mlflow.db", "text"), "experiment": ("hpo", "text")},

@@ -330,6 +330,7 @@ events: st.SearchStrategy[Event] = st.one_of(
         time=times,
         best=st.none() | st.integers(0),
         test=st.dictionaries(names, metric_values, max_size=2),
+        gain=st.dictionaries(names, metric_values, max_size=2),
         seeds=st.dictionaries(
             st.integers(0, 99).map(str), st.dictionaries(names, metric_values, max_size=2), max_size=2
         ),

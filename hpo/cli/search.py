@@ -81,6 +81,10 @@ Replicas = Annotated[
         help="Seeds that each leading configuration is trained with in the end; 1: one; auto: 3, where a fifth of the trials pays for it.",
     ),
 ]
+MinImprovement = Annotated[
+    float | None,
+    typer.Option(help="End when going on is expected to improve the metric by less, at 95 % certainty."),
+]
 Tracking = Annotated[str | None, typer.Option(help='MLflow tracking URI, or "none".')]
 From = Annotated[
     list[str] | None,
@@ -121,6 +125,7 @@ def search(
     stall_seconds: StallSeconds = None,
     memory_per_worker: MemoryPerWorker = None,
     save_every: SaveEvery = None,
+    min_improvement: MinImprovement = None,
     replicas: Replicas = None,
     save_to: SaveTo = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of the study; equal seeds begin equally.")] = None,
@@ -138,6 +143,7 @@ def search(
     flags = {
         "limits.trials": trials,
         "limits.seconds": seconds,
+        "limits.min_improvement": min_improvement,
         "trial.steps": steps,
         "search.sampler": sampler,
         "search.pruner": pruner,
@@ -172,6 +178,7 @@ def resume(
     name: Annotated[str, typer.Argument(metavar="STUDY", help="Name of a study, or the path of its folder.")],
     trials: Trials = None,
     seconds: Seconds = None,
+    min_improvement: MinImprovement = None,
     replicas: Replicas = None,
     lanes: Lanes = None,
     workers: Workers = None,
@@ -201,6 +208,7 @@ def resume(
     flags = {
         "limits.trials": trials,
         "limits.seconds": seconds,
+        "limits.min_improvement": min_improvement,
         "seeds.replicas": _auto_or_count("--replicas", replicas),
         "search.unreported": "allow" if force else None,
         "runner.lanes": _auto_or_count("--lanes", lanes),

@@ -18,6 +18,7 @@ from hpo import codec
 from hpo.events import (
     DataLoaded,
     DataSet,
+    EarlierTaken,
     Event,
     Noticed,
     StudyFinished,
@@ -141,7 +142,14 @@ class Runs:
             case StudyPaused() | StudyResumed():
                 self.study.tags["hpo.state"] = "paused" if isinstance(event, StudyPaused) else "running"
                 self.changed.add(STUDY)
-            case TrialFinished() | StudyFinished() | StudyScaled() | TrialPaused() | TrialResumed():
+            case (
+                TrialFinished()
+                | StudyFinished()
+                | StudyScaled()
+                | TrialPaused()
+                | TrialResumed()
+                | EarlierTaken()
+            ):
                 pass
         self.history.tell(event)
         if isinstance(event, TrialFinished):

@@ -163,6 +163,18 @@ class Posterior:
         trends = self._known[: self._rows, self._known.shape[1] - self._kernel.trends :]
         return trends.T @ self._solved
 
+    def draw(self, columns: np.ndarray, rng: np.random.Generator, count: int) -> np.ndarray:
+        """(count, m) values of as many functions, drawn from the posterior, at (m, D) columns."""
+        scaled = self._kernel.scaled(columns)
+        across = self._kernel.between(self._known, scaled)
+        explained = _solve(self._factor, across)
+        covariance = self._kernel.between(scaled, scaled) - explained.T @ explained
+        # Rounding may leave directions of no variance a little below it.
+        variances, directions = np.linalg.eigh(covariance)
+        root = directions * np.sqrt(np.maximum(variances, 0.0))
+        means = across[: self._rows].T @ self._solved
+        return means + rng.normal(size=(count, len(scaled))) @ root.T
+
     def believing(self, columns: np.ndarray) -> "Posterior":
         """The same while trials run there: what they will say is expected to be the mean, and no news."""
         found = copy.copy(self)

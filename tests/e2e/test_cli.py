@@ -39,12 +39,12 @@ FLAGS = {
         *CLUSTER,
         *("--trials", "--steps", "--seconds", "--sampler", "--pruner", "--lanes", "--workers", "--seed"),
         *("--device", "--dir", "--name", "--tracking", "--dry-run", "--json", "--set", "--debug", "--force"),
-        *("--replicas", "--from"),
+        *("--replicas", "--from", "--min-improvement"),
     },
     "resume": {
         *CLUSTER,
         *("--trials", "--seconds", "--lanes", "--workers", "--device", "--dir", "--tracking"),
-        *("--json", "--set", "--debug", "--force", "--replicas"),
+        *("--json", "--set", "--debug", "--force", "--replicas", "--min-improvement"),
     },
     "train": {
         *("--steps", "--schedule", "--lr", "--set", "--seed", "--lanes", "--device", "--save", "--trace"),
