@@ -78,3 +78,7 @@ class AlgoPerf:
         """The last of them, infinite where it is not finite."""
         loss = float(self._found(config)[-1])
         return loss if math.isfinite(loss) else math.inf
+
+    def seconds_per_step(self, config: Config) -> float:
+        """Not known."""
+        return 1.0

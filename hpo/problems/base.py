@@ -5,7 +5,7 @@ A problem knows the whole curve of every config, so that a study of it takes no 
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -15,7 +15,7 @@ import numpy as np
 from hpo.errors import UsageError
 from hpo.options import unknown
 from hpo.space import Space
-from trials.spec import Config, TrialSpec
+from trials.spec import Config, Report, TrialSpec
 
 DATA = "HPO_SHARED_DATA"  # environment variable: folder that holds what was recorded
 METRIC = "val_loss"
@@ -64,14 +64,22 @@ class Problem(Protocol):
         """The loss after a full training, without the noise of a single one; infinite where it breaks off."""
         ...
 
+    def seconds_per_step(self, config: Config) -> float:
+        """What a step of training it takes; 1 where costs do not differ or are not known."""
+        ...
 
-def trial_of(problem: Problem) -> Callable[[TrialSpec], Iterator[Mapping[str, float]]]:
-    """The problem as a function that runners take: one report a rung."""
 
-    def reports(spec: TrialSpec) -> Iterator[Mapping[str, float]]:
+def trial_of(problem: Problem, is_timed: bool = False) -> Callable[[TrialSpec], Iterator[Report]]:
+    """The problem as a function that runners take: one report a rung.
+
+    A step takes a second; with `is_timed`, the seconds that the problem says.
+    """
+
+    def reports(spec: TrialSpec) -> Iterator[Report]:
         losses = problem.curve(spec.config, spec.seed)
+        seconds = problem.seconds_per_step(spec.config) if is_timed else 1.0
         for rung in spec.rungs:
-            yield {"step": rung, METRIC: float(losses[rung - 1])}
+            yield Report(spec.trial, rung, rung, rung * seconds, {METRIC: float(losses[rung - 1])})
 
     return reports
 
@@ -149,6 +157,7 @@ PROBLEMS: dict[str, Family] = {
     "branches": _synthetic("branches"),
     "memory": _synthetic("memory"),
     "honest": _synthetic("honest"),
+    "costly": _synthetic("costly"),
     "taskset": Family(_taskset, _TASKSET, recorded=True),
     "lcbench": Family(_lcbench, _LCBENCH, recorded=True),
     "algoperf": Family(_algoperf, _ALGOPERF, recorded=True),

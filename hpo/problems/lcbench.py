@@ -29,7 +29,7 @@ _SPACE = Space(
     }
 )
 _STEPS = 52
-_CROSS_ENTROPY = 2  # column of what the surrogate says
+_SECONDS, _CROSS_ENTROPY = 0, 2  # columns of what the surrogate says
 
 
 @cache
@@ -88,11 +88,14 @@ class LCBench:
 
     def losses(self, values: np.ndarray) -> np.ndarray:
         """(n,) cross-entropies of (n, 8) rows: step, then the hyperparameters in the order of the space."""
+        return self._said(values)[:, _CROSS_ENTROPY].astype(float)
+
+    def _said(self, values: np.ndarray) -> np.ndarray:
         inputs = {
             "x_cat": np.full((len(values), 1), self._code, np.int32),
             "x_cont": values.astype(np.float32),
         }
-        return np.asarray(self._model.run(None, inputs)[0])[:, _CROSS_ENTROPY].astype(float)
+        return np.asarray(self._model.run(None, inputs)[0])
 
     def curve(self, config: Config, seed: int) -> np.ndarray:
         """(52,) validation cross-entropies; the seed makes no difference."""
@@ -103,3 +106,8 @@ class LCBench:
         """The last of them."""
         row = [float(_STEPS), *(float(config[name]) for name in _SPACE.domains)]
         return float(self.losses(np.array([row]))[0])
+
+    def seconds_per_step(self, config: Config) -> float:
+        """As recorded: a share of what all passes over the data took."""
+        row = [float(_STEPS), *(float(config[name]) for name in _SPACE.domains)]
+        return max(1e-3, float(self._said(np.array([row]))[0, _SECONDS]) / _STEPS)

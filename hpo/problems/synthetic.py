@@ -32,6 +32,10 @@ def _power(progress: np.ndarray, speed: float, exponent: float) -> np.ndarray:
     return ((1 + speed * progress) ** -exponent - low) / (1 - low)
 
 
+def _alike(landscape: Landscape, config: Config) -> float:
+    return 1.0
+
+
 Gap = Callable[[Landscape, Config, np.ndarray], np.ndarray]
 
 
@@ -44,6 +48,7 @@ class Synthetic:
     gap: Gap  # of a config, at each progress; 0 at the end
     breaks: Callable[[Landscape, Config], float]  # progress at which it diverges; above 1: never
     fits: Callable[[Landscape, Config], bool]  # the memory
+    pace: Callable[[Landscape, Config], float] = _alike  # seconds of a step
     median: float = field(init=False)  # of the final losses of random configs
 
     def __post_init__(self) -> None:
@@ -79,6 +84,10 @@ class Synthetic:
         text = json.dumps(dict(config), sort_keys=True)
         noise = np.random.default_rng(key(seed, self.name, text)).normal(0.0, _NOISE, STEPS)
         return np.where(progress >= self.breaks(self.landscape, config), np.nan, losses + noise)
+
+    def seconds_per_step(self, config: Config) -> float:
+        """By the pace of its family."""
+        return self.pace(self.landscape, config)
 
 
 def _never(landscape: Landscape, config: Config) -> float:
@@ -223,12 +232,34 @@ def _honest(name: str, instance: int) -> Problem:
     return Synthetic(name, Landscape(_CROSSING, instance + 100), _falls, _never, _always)
 
 
+# -- costly: a step of a large model takes up to 64 times as long as one of a small one ---------------------
+
+_COSTLY = Space(
+    {
+        "width": Int(16, 512, "log"),
+        "depth": Int(1, 8),
+        "lr": Float(1e-5, 1e-1, "log"),
+        "weight_decay": Float(1e-6, 1e-1, "log"),
+        "dropout": Float(0.0, 0.6),
+    }
+)
+
+
+def _by_size(landscape: Landscape, config: Config) -> float:
+    return 2.0 ** (4 * landscape.unit(config, "width") + 2 * landscape.unit(config, "depth") - 3)
+
+
+def _costly(name: str, instance: int) -> Problem:
+    return Synthetic(name, Landscape(_COSTLY, instance), _falls, _never, _always, _by_size)
+
+
 _FAMILIES: dict[str, Callable[[str, int], Problem]] = {
     "annealed": _annealed,
     "crossing": _crossing,
     "branches": _branches,
     "memory": _memory,
     "honest": _honest,
+    "costly": _costly,
 }
 
 

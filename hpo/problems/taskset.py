@@ -62,3 +62,7 @@ class TaskSet:
         """The last of them, infinite where it diverged."""
         loss = float(self._losses[self._nearest(config), -1])
         return loss if np.isfinite(loss) else np.inf
+
+    def seconds_per_step(self, config: Config) -> float:
+        """Not known."""
+        return 1.0

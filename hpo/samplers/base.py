@@ -62,6 +62,7 @@ def _curve(space: Space, objective: Objective, seed: int, options: Options) -> S
 
 
 _STARTUP = Option(10, low=0)  # trials with a value before the model is used
+_COST = Option("auto", choices=("auto", "always", "never"))  # whether improvement is sought per second
 
 SAMPLERS: dict[str, Entry] = {
     "random": Entry(lambda space, objective, seed, options: Random(space, seed), priors=True),
@@ -71,7 +72,7 @@ SAMPLERS: dict[str, Entry] = {
         {"points": Option(5, low=1), "shuffle": Option(True)},
         earlier="no",
     ),
-    "curve": Entry(_curve, {"startup_trials": _STARTUP}, priors=True, earlier="model"),
+    "curve": Entry(_curve, {"startup_trials": _STARTUP, "cost": _COST}, priors=True, earlier="model"),
     "tpe": Entry(
         _optuna("tpe"),
         {

@@ -10,6 +10,9 @@ pair leads while little is known, the process later.
 Every suggestion of an `ask` takes those before it and all running trials for granted. A small share of trials
 is drawn at random, so that a wrong model cannot keep the search in one place.
 
+Where seconds are what a study may spend and trials differ in them, improvement is looked for per second
+(`hpo.samplers.costs`).
+
 Earlier studies (`hpo.samplers.lessons`) are asked from the first trial on: every second one of the start, the
 best of theirs and then by the model. The others are drawn at random as ever, so that an earlier study is
 measured against something.
@@ -24,6 +27,7 @@ from hpo.events import EarlierTaken, Event, Suggestion, TrialFinished, TrialPaus
 from hpo.forecasts import Forecasts
 from hpo.objective import Objective
 from hpo.samplers.believed import believed, drawn, log_density
+from hpo.samplers.costs import Costs
 from hpo.samplers.earlier import Leaders
 from hpo.samplers.features import Features
 from hpo.samplers.gaussian import Kernel, Posterior, default, learn, log_improvement
@@ -52,7 +56,9 @@ _POOL_FOR = 8  # suggestions of one ask that share candidates
 class Curve:
     """Random for `startup_trials` results, then by the model."""
 
-    def __init__(self, space: Space, objective: Objective, seed: int, startup_trials: int = 10) -> None:
+    def __init__(
+        self, space: Space, objective: Objective, seed: int, startup_trials: int = 10, cost: str = "auto"
+    ) -> None:
         self._space, self._seed, self._startup = space, seed, startup_trials
         self._features = Features(space)
         self._forecasts = Forecasts(objective)
@@ -65,6 +71,7 @@ class Curve:
         self._heard: set[int] = set()  # trials of which something was known at an end or a pause
         self._ended = self._learnt = 0
         self._kernel: Kernel = default(self._features.owners, self._features.d)
+        self._costs = Costs(self._features, cost)
         self._leaders = Leaders(space, seed)
         self._lessons, self._no_lessons = Lessons(space), Lessons(space)
         self._cache: list[Suggestion] = []  # of the last ask; what was told since empties it
@@ -76,6 +83,7 @@ class Curve:
         self._cache.clear()
         self._forecasts.tell(event)
         self._leaders.tell(event)
+        self._costs.tell(event)
         if self._scalarised is not None:
             self._scalarised.tell(event)
         if isinstance(event, TrialStarted):
@@ -109,6 +117,7 @@ class Curve:
         columns = self._features.columns(points, self._features.active(points))
         most = 20 if len(results) <= 100 else 6
         self._kernel = learn(columns, values[chosen], extra[chosen], self._kernel, most)
+        self._costs.learn(self._points, self._places, most)
         if self._lessons:
             self._lessons.learn(points, columns, values[chosen], extra[chosen], self._kernel, most)
 
@@ -206,7 +215,7 @@ class Curve:
 
     def _model(self, results: list[Result], lessons: Lessons) -> "_Model":
         kernel = lessons.kernel or self._kernel
-        return _Model(self._features, kernel, lessons, results, self._points, self._places)
+        return _Model(self._features, kernel, lessons, self._costs, results, self._points, self._places)
 
 
 def _known(space: Space, config: Config) -> Config | None:
@@ -230,11 +239,12 @@ class _Model:
         features: Features,
         kernel: Kernel,
         lessons: Lessons,
+        costs: Costs,
         results: list[Result],
         points: np.ndarray,
         places: dict[int, int],
     ) -> None:
-        self.features, self._kernel, self.lessons = features, kernel, lessons
+        self.features, self._kernel, self.lessons, self.costs = features, kernel, lessons, costs
         chosen = kept_rows(results)
         values, extra = normal_scores(results)
         self.count = len(results)
@@ -318,6 +328,8 @@ class _Pool:
             bonus = bonus + _LEAD / max(_LEAD, model.count) * ratio
         if model.features.space.priors:
             bonus = bonus + _BELIEF / model.count * log_density(model.features.space, points, active)
+        if model.costs.weight:
+            bonus = bonus - model.costs.weight * model.costs.log_seconds(columns)
         columns, expected = model.lessons.appended(points, columns)
         self._candidates.add(columns)
         self._expected = np.concatenate([self._expected, expected])
@@ -344,8 +356,16 @@ class _Pool:
         earlier = f" and {lessons.weights(self._model.posterior)}" if lessons else ""
         return (
             f"by {self._model.count} results{earlier} it is expected to rank at {middle:.0%} from the best, "
-            f"between {low:.0%} and {high:.0%} with 80 % certainty"
+            f"between {low:.0%} and {high:.0%} with 80 % certainty{self._cost(place)}"
         )
+
+    def _cost(self, place: int) -> str:
+        """What a candidate is expected to cost, in words, where that counts."""
+        features, costs, point = self._model.features, self._model.costs, self.points[place : place + 1]
+        if not costs.weight:
+            return ""
+        (seconds,) = np.exp(costs.log_seconds(features.columns(point, features.active(point))))
+        return f", in {seconds:.2g} times the usual seconds"
 
     def take(self) -> np.ndarray:
         """(1, d) the best candidate; those after it are scored as if it ran."""
