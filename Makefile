@@ -7,9 +7,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 BENCH_READY := $(VENV)/.ready-bench
+PEERS := .peers
 
 .DEFAULT_GOAL := help
-.PHONY: help setup search test check format pictures bench clean
+.PHONY: help setup search test check format pictures bench peers clean
 
 help:
 	@echo "make search   set up, then find the best configuration for the digits convnet"
@@ -18,6 +19,7 @@ help:
 	@echo "make format   format the code and mend what the linter can"
 	@echo "make pictures draw the pictures of docs/schedules.md again"
 	@echo "make bench    set up the peers too, and measure against them, rates and laws (three hours)"
+	@echo "make peers    set up tuners of other libraries, each with an environment of its own, for tests/bench/search.py"
 	@echo "make clean    remove the environment and caches; studies stay"
 
 setup: $(READY)
@@ -62,6 +64,13 @@ bench: $(BENCH_READY)
 	$(BIN)/python -m tests.bench.predicted
 	$(BIN)/python -m tests.bench.cluster
 
+# Their versions of numpy and the like are not ours. Of Syne Tune, a module of CQR's imports the hub's client.
+peers: $(READY)
+	test -x $(PEERS)/syne/bin/python || $(PYTHON) -m venv $(PEERS)/syne
+	$(PEERS)/syne/bin/python -m pip install --quiet --disable-pip-version-check "syne-tune[basic]==0.16.0" huggingface_hub
+	test -x $(PEERS)/smac/bin/python || $(PYTHON) -m venv $(PEERS)/smac
+	$(PEERS)/smac/bin/python -m pip install --quiet --disable-pip-version-check "smac==2.4.1"
+
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) $(PEERS) .pytest_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
