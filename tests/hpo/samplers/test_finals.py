@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hpo.events import TrialFinished, TrialReported, TrialStarted
 from hpo.history import History
 from hpo.objective import Objective
-from hpo.samplers.finals import clipped, finals, stand_ins, worst
+from hpo.samplers.finals import clipped, finals, mean_over_seeds, stand_ins, worst
 from tests.hpo_strategies import EXAMPLE, Play, actions
 from tests.strategies import law
 from trials.seeding import stream
@@ -83,9 +83,11 @@ def test_every_finished_trial_with_a_value_counts_for_something_finite(script):
     for number, trial in found.trials.items():
         states = ("completed", "stopped", "paused")
         usable = trial.state in states and math.isfinite(found.value(trial))
-        assert (number in values) == usable
+        if trial.state == "completed" and found.replicas(trial):
+            usable = math.isfinite(mean_over_seeds(found, trial, found.objective))
+        assert (number in values) == (usable and trial.replica_of is None)
     assert all(math.isfinite(value) for value in values.values())
-    completed = [found.value(found.trials[n]) for n in values if found.trials[n].state == "completed"]
+    completed = [values[n] for n in values if found.trials[n].state == "completed"]
     assert not completed or min(values.values()) == min(completed)
 
 
