@@ -2,8 +2,10 @@
 
 import logging
 import os
+import socket
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +61,13 @@ def sample() -> Callable[[str], str]:
     return lambda name: f"{SAMPLE}:{name}"
 
 
+def free_port() -> int:
+    """A port of the loopback that nobody has now."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[Any]:
     """A Ray cluster of one node with two CPUs, on this machine, for tests of xdist group "ray"."""
@@ -68,10 +77,13 @@ def ray_cluster() -> Iterator[Any]:
         "num_cpus": 2,
         "object_store_memory": 100 * 2**20,
         "include_dashboard": False,
+        "ray_client_server_port": free_port(),
         # A node that is gone is found to be within three seconds, not fifteen.
         "_system_config": {"health_check_period_ms": 500, "health_check_failure_threshold": 6},
     }
-    cluster = Cluster(initialize_head=True, head_node_args=head)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # Ray leaves logs of its port for clients open
+        cluster = Cluster(initialize_head=True, head_node_args=head)
     yield cluster
     cluster.shutdown()
 

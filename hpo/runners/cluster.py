@@ -5,7 +5,7 @@ import math
 import os
 import socket
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +18,9 @@ from trials.spec import Value
 Node = Mapping[str, float]  # what a node has: "CPU", "GPU" and others
 
 _SECONDS = 5.0  # that an address may take to answer
+_PROCESSES = Path("/proc")
 _GCS = b"--gcs-address="  # a node's word for where its head is
+_TOKEN = b"RAY_AUTH_MODE=token"  # in the environment of its nodes
 
 # Beside what version control ignores: what studies leave where they are run.
 _STAYS = ("mlflow.db*", "mlruns", "mlartifacts")
@@ -32,7 +34,9 @@ def environment(address: str) -> dict[str, str]:
         "RAY_DEDUP_LOGS_SKIP_REGEX": ".",
     }
     if address == "auto":
-        address = next(iter(candidates()), address)
+        address = next((one for one in candidates() if is_there(one)), address)
+    if _wants_token(address):
+        found["RAY_AUTH_MODE"] = "token"
     if address == "local" or _is_loopback_only(address):
         # Ray takes a name of this machine for its address in the network, unless it is told that there is
         # none; then its ports are those of the loopback too.
@@ -53,6 +57,12 @@ def _is_loopback_only(address: str) -> bool:
     return not answers(outward, int(port))
 
 
+def is_there(address: str) -> bool:
+    """Whether a server of Ray's answers at an address, as far as it is one."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    return not port.isdecimal() or answers(host, int(port))
+
+
 def answers(host: str, port: int) -> bool:
     """Whether a server of Ray's answers there, or one of the same protocol: gRPC, which is HTTP/2.
 
@@ -68,17 +78,36 @@ def answers(host: str, port: int) -> bool:
 
 def here() -> list[str] | None:
     """Addresses of the clusters that nodes on this machine are of; None where one cannot see."""
-    processes = Path("/proc")
-    if not (processes / "self" / "cmdline").exists():
+    if not _PROCESSES.joinpath("self", "cmdline").exists():
         return None  # another system: Ray finds out
-    found: set[str] = set()
-    for process in processes.iterdir():
+    return sorted({address for address, _ in _nodes()})
+
+
+def _nodes() -> Iterator[tuple[str, Path]]:
+    """(address of its head, process) of every node on this machine."""
+    for process in _PROCESSES.iterdir():
         if process.name.isdecimal():
             with contextlib.suppress(OSError):  # it has ended, or is another user's
                 words = (process / "cmdline").read_bytes().split(b"\0")
                 if words[0].endswith(b"/raylet"):
-                    found |= {word.partition(b"=")[2].decode() for word in words if word.startswith(_GCS)}
-    return sorted(found)
+                    for word in words:
+                        if word.startswith(_GCS):
+                            yield word.partition(b"=")[2].decode(), process
+
+
+def _wants_token(address: str) -> bool:
+    """Whether a node here of the cluster at an address has its calls carry a token.
+
+    Heads that `ray start` starts do, by default, where this user has a token; Ray sends one only where it
+    found the cluster by itself.
+    """
+    port = address.rpartition(":")[2]
+    for other, process in _nodes():
+        if other.rpartition(":")[2] == port:
+            with contextlib.suppress(OSError):  # another user's
+                if _TOKEN in (process / "environ").read_bytes().split(b"\0"):
+                    return True
+    return False
 
 
 def is_node_of(port: int) -> bool:

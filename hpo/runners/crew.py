@@ -17,8 +17,8 @@ from ray.exceptions import ActorUnavailableError, RayActorError, RayError, RayTa
 from hpo.errors import RunnerError
 from hpo.events import Noticed, TrialFinished
 from hpo.loop import versions
-from hpo.runners import joining
-from hpo.runners.actor import Actor, Answer, Place
+from hpo.runners import actor, joining
+from hpo.runners.actor import Answer, Place
 from hpo.runners.arrivals import kept
 from hpo.runners.base import Cluster, Target, Word
 from hpo.runners.cluster import End, end_of, last_line, memory_of, nodes_of, share_of
@@ -31,6 +31,13 @@ _PATIENCE = 15.0  # seconds that workers may take to close: killed, they leave s
 _LOOK = 1.0  # seconds between two looks at which nodes there are
 _HEAR = 2.0  # seconds that a call waits for a first word
 _WAIT = 120.0  # seconds without any worker, after which the search gives up
+
+
+class Actor(actor.Actor):
+    """The same, each of its calls in a thread of its own; said once, as clients of ray:// cannot by call."""
+
+    obey = ray.method(concurrency_group="obeying")(actor.Actor.obey)
+    hear = ray.method(concurrency_group="hearing")(actor.Actor.hear)
 
 
 @dataclass(eq=False)
@@ -99,8 +106,8 @@ class Crew:
         room = sum(map(self._share.fits, nodes_of(ray.nodes())))
         wanted = room if self._most is None else min(room, self._most)
         for _ in range(wanted - len(self.workers)):
-            actor = self._make.remote(self._target.kind, self._target, self.lanes, self.name)
-            self.workers.append(Worker(actor, self.lanes, actor.begin.remote()))
+            made = self._make.remote(self._target.kind, self._target, self.lanes, self.name)
+            self.workers.append(Worker(made, self.lanes, made.begin.remote()))
         # Those whose node is gone say so themselves; those that wait for one would wait for ever.
         surplus = len(self.workers) - wanted
         for worker in [one for one in self.workers if one.place is None][: max(0, surplus)]:
@@ -183,7 +190,7 @@ class Crew:
 
     def send(self, worker: Worker, *message: Any, files: Mapping[str, bytes] | None = None) -> None:
         """Tell a worker something, with files that it needs for that."""
-        worker.actor.obey.options(concurrency_group="obeying").remote([message], dict(files or {}))
+        worker.actor.obey.remote([message], dict(files or {}))
 
     def resize(self, lanes: int) -> None:
         """Have so many lanes in every worker, as one of them measured."""
@@ -231,7 +238,7 @@ class Crew:
             worker.call = self._listening(worker)
 
     def _listening(self, worker: Worker) -> Any:
-        return worker.actor.hear.options(concurrency_group="hearing").remote(self._hear_seconds)
+        return worker.actor.hear.remote(self._hear_seconds)
 
     def _begin(self, worker: Worker, place: Place) -> None:
         worker.place = place

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from ray.exceptions import RayError
 from hpo.errors import UsageError
 from hpo.runners.actor import Place
 from hpo.runners.base import Target
-from hpo.runners.cluster import Luggage, answers, candidates, here, is_node_of, packed
+from hpo.runners.cluster import Luggage, candidates, here, is_node_of, is_there, packed
 from trials.names import hint
 
 ray = cast(Any, ray_package)  # its own types are half known
@@ -23,6 +24,10 @@ _OURS = ("hpo", "schedules", "trials")  # packages that travel: workers run the 
 _NOBODY = (
     "no Ray cluster runs on this machine: start one with `ray start --head`, name one with "
     "--address HOST:PORT, or have one of its own with --address local"
+)
+_TAKES = (
+    "Is it the port of its head, or of its clients (10001) after ray://? If it wants a token, set "
+    "RAY_AUTH_MODE=token, and have the token of its head in ~/.ray/auth_token"
 )
 _SUBMITTED = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # of Ray, where it runs what was submitted to it
 _STORE = 256 * 2**20  # bytes of the object store of a cluster of our own: rows pass through it
@@ -70,7 +75,10 @@ def join(address: str, target: Target) -> Link:
     else:
         environment = _environment(luggage)
     try:
-        ray.init(address=address, runtime_env=environment, **quiet)
+        with warnings.catch_warnings():
+            # It is said again by the error that follows.
+            warnings.filterwarnings("ignore", "Ray Client connection timed out")
+            ray.init(address=address, runtime_env=environment, **quiet)
     except (ConnectionError, RuntimeError, ValueError, OSError, ImportError, RayError) as error:
         ray.shutdown()  # what it has of a cluster by now
         raise UsageError(_in_words(address, luggage, error)) from error
@@ -100,7 +108,7 @@ def _automatic() -> str:
         if here() is None:
             return "auto"
         raise UsageError(_NOBODY)
-    there = [address for address in found if _answers(address)]
+    there = [address for address in found if is_there(address)]
     if not there:
         raise UsageError(f"{_NOBODY} (the latest, {found[0]}, answers no more)")
     if found[0] not in there and len(there) > 1:
@@ -120,7 +128,7 @@ def _knock(address: str) -> None:
             f"address = {address!r} must be auto, local, HOST:PORT or ray://HOST:PORT"
             f"{hint(address, ['auto', 'local']) if ':' not in address else ''}"
         )
-    if not _answers(address):
+    if not is_there(address):
         raise UsageError(
             f"no Ray cluster answers at {address}: is it running, and can this machine reach it?"
         )
@@ -129,11 +137,6 @@ def _knock(address: str) -> None:
             f"this machine is no node of the cluster at {address}: make it one with "
             f"`ray start --address {address}`, or use the head's own port for others, ray://HOST:10001"
         )
-
-
-def _answers(address: str) -> bool:
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    return answers(host, int(port)) if port.isdecimal() else True
 
 
 def _in_words(address: str, luggage: Luggage, error: Exception) -> str:
@@ -147,6 +150,8 @@ def _in_words(address: str, luggage: Luggage, error: Exception) -> str:
         )
     if address == "auto" and isinstance(error, ConnectionError):
         return _NOBODY
+    if "client connection timeout" in text or "Failed to connect" in text or "authentication" in text:
+        text = f"it takes no call of this kind from here. {_TAKES}"
     return f"the cluster at {address} cannot be joined: {text}"
 
 

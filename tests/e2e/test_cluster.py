@@ -102,6 +102,16 @@ def test_a_cluster_that_runs_here_is_found_where_the_latest_is_gone(
     assert len(list((tmp_path / "studies").iterdir())) == 1
 
 
+def test_a_machine_that_is_no_node_searches_through_the_port_for_clients(
+    ray_cluster: Any, tmp_path: Path
+) -> None:
+    address = f"ray://127.0.0.1:{ray_cluster.head_node._ray_params.ray_client_server_port}"
+    words = ["search", f"{SAMPLE}:waiting", *WORDS, "--address", address, "--cpus-per-worker", 0.5]
+    study = Driven(tmp_path, "far", [*words, "--trials", 2, "--steps", 4, "--pruner", "never"])
+    assert study.begin().wait(SECONDS) == 0, study.output()
+    assert_whole(study, 2)
+
+
 def test_of_several_clusters_that_run_here_none_is_taken_by_chance(
     ray_cluster: Any, command: Any, tmp_path: Path, latest: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

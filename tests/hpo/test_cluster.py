@@ -1,5 +1,7 @@
 """What a cluster has room for and what travels to it: plain tables and folders, no Ray."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +11,18 @@ from hpo.errors import UsageError
 from hpo.events import Noticed, TrialFinished
 from hpo.runners.arrivals import kept
 from hpo.runners.base import Cluster, Target, Word
-from hpo.runners.cluster import End, Share, candidates, end_of, environment, nodes_of, packed, share_of
+from hpo.runners.cluster import (
+    End,
+    Share,
+    candidates,
+    end_of,
+    environment,
+    here,
+    is_node_of,
+    nodes_of,
+    packed,
+    share_of,
+)
 
 TASK = Target("digits")
 SMALL, LARGE = {"CPU": 4.0, "node:10.0.0.1": 1.0}, {"CPU": 16.0, "GPU": 2.0, "node:10.0.0.2": 1.0}
@@ -101,8 +114,28 @@ def test_ports_are_the_loopbacks_where_the_cluster_is_our_own(monkeypatch: pytes
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.5:6379")
     assert candidates() == ["10.0.0.5:6379"]
     assert "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER" not in environment("auto")
-    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
-    assert "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER" in environment("auto")
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="reads /proc")
+@pytest.mark.parametrize("mode", ["token", "disabled"])
+def test_a_cluster_here_whose_calls_carry_a_token_is_known_by_its_nodes(mode: str) -> None:
+    address = f"127.0.0.1:{3 + len(mode)}"  # where nobody listens
+    code = "import sys; print('there', flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        ["/somewhere/raylet", "-c", code, f"--gcs-address={address}"],
+        executable=sys.executable,
+        env={"RAY_AUTH_MODE": mode},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as node:
+        assert node.stdout is not None
+        assert node.stdout.readline() == b"there\n"
+        assert address in (here() or [])
+        assert is_node_of(3 + len(mode))
+        assert (environment(address).get("RAY_AUTH_MODE") == "token") == (mode == "token")
+        assert "RAY_AUTH_MODE" not in environment("127.0.0.1:2")
+        node.kill()
+    assert address not in (here() or [])
 
 
 DEAD = (
