@@ -42,6 +42,13 @@ Address = Annotated[
     str | None,
     typer.Option(metavar="auto|local|HOST:PORT|ray://HOST:PORT", help="Of the Ray cluster (--runner ray)."),
 ]
+HeadToo = Annotated[
+    str | None,
+    typer.Option(
+        metavar="auto|local|HOST:PORT|ray://HOST:PORT|http://HEAD:8265",
+        help="Of the Ray cluster (--runner ray); http://: let a paused study go on that it runs by itself.",
+    ),
+]
 CpusPerWorker = Annotated[float | None, typer.Option(help="CPUs of each worker on a cluster; default 1.")]
 GpusPerWorker = Annotated[
     float | None,
@@ -184,7 +191,7 @@ def resume(
     workers: Workers = None,
     device: Device = None,
     runner: Runner = None,
-    address: Address = None,
+    address: HeadToo = None,
     cpus_per_worker: CpusPerWorker = None,
     gpus_per_worker: GpusPerWorker = None,
     stall_seconds: StallSeconds = None,
@@ -199,12 +206,6 @@ def resume(
     debug: Debug = False,
 ) -> None:
     """Take up a study: after an interruption, with a raised limit; or let one go on that `hpo pause` paused."""
-    if address is not None and address.startswith(("http://", "https://")):
-        # The head of a cluster that runs it by itself.
-        print_line(tell_there(name, address, "", "resume"))
-        return
-    folder = study.find(name, root)
-    latest = study.latest(folder)
     flags = {
         "limits.trials": trials,
         "limits.seconds": seconds,
@@ -224,6 +225,11 @@ def resume(
         "runner.save_to": save_to and _absolute(save_to),
         "tracking.uri": tracking,
     }
+    if address is not None and address.startswith(("http://", "https://")):
+        _wake_there(name, address, [path for path, value in flags.items() if value is not None], settings)
+        return
+    folder = study.find(name, root)
+    latest = study.latest(folder)
     changes = [*_as_settings(flags), *(settings or [])]
     if control.is_running(folder):
         print_line(_woken(folder, latest, changes))
@@ -247,6 +253,16 @@ def resume(
             study.complete(config, folder, _to_stderr)
             return
     _run(config, folder, json, debug)
+
+
+def _wake_there(name: str, address: str, changed: Sequence[str], settings: Sequence[str] | None) -> None:
+    """Let a study go on that is paused on a cluster which runs it by itself."""
+    if settings or set(changed) != {"runner.address"}:
+        raise UsageError(
+            f"--address {address} lets a paused study go on as it is; "
+            "`hpo submit STUDY.toml --resume --set SECTION.KEY=VALUE` takes one up that has ended"
+        )
+    print_line(tell_there(name, address, "", "resume"))
 
 
 def _woken(folder: Path, latest: Latest, changes: Sequence[str]) -> str:

@@ -209,6 +209,7 @@ def test_orders_that_cannot_be_are_refused_in_one_line(
         (("scale", "study", 0), "Invalid value for 'N'"),
         (("scale", "study", "many"), "Invalid value for 'N'"),
         (("scale", "study", 2), "study 'study' cannot be scaled: its trials train in the process of the"),
+        (("resume", "study", "--address", "http://h:1", "--trials", 9), "lets a paused study go on as it is"),
         (("pause", "study", "--address", "here"), "must be that of the head's dashboard"),
     ):
         said = command(*words)
