@@ -157,7 +157,8 @@ def _forecast(at: np.ndarray, values: np.ndarray, steps: float) -> Forecast:
     for place, exponent in enumerate(_EXPONENTS):
         rows = np.stack([np.ones_like(at), (at / at[-1]) ** -exponent], 1)
         target = np.array([1.0, (steps / at[-1]) ** -exponent])
-        inverse = np.asarray(np.linalg.pinv((rows * weights[:, None]).T @ rows))
+        gram: np.ndarray = (rows * weights[:, None]).T @ rows
+        inverse: np.ndarray = np.linalg.inv(gram + 1e-12 * np.eye(2))
         solved = inverse @ ((rows * weights[:, None]).T @ values)
         noise = float((weights * np.square(values - rows @ solved)).sum()) / max(1, len(at) - 2)
         noise = max(noise, 1e-12 * max(1.0, float(np.square(values).mean())))
