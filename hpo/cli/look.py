@@ -5,6 +5,7 @@ import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -14,6 +15,7 @@ from hpo import judgement, study
 from hpo.cli.options import Debug, Json, Root, Study
 from hpo.errors import JournalError, UsageError
 from hpo.history import History, Trial
+from hpo.horizon import LEVEL, predicted
 from hpo.listeners.summary import summary
 
 
@@ -191,11 +193,21 @@ def _short(value: object) -> str:
 
 
 def best(
-    which: Study, root: Root = Path(study.DEFAULT_ROOT), json: Json = False, debug: Debug = False
+    which: Study,
+    horizon: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="STEPS", help="Predict who would be best after so many steps."),
+    ] = None,
+    root: Root = Path(study.DEFAULT_ROOT),
+    json: Json = False,
+    debug: Debug = False,
 ) -> None:
-    """Show the best trial of a study."""
+    """Show the best trial of a study, or the one that is predicted to be best in longer runs."""
     folder = study.find(which, root)
     history, _, _ = study.read(folder)
+    if horizon is not None:
+        _predicted(history, horizon, json)
+        return
     chosen = history.best
     if chosen is None:
         kept = " and ".join(bound.words() for bound in history.objective.bounds)
@@ -210,6 +222,29 @@ def best(
         print_json(found)
         return
     _summary(history, folder)
+
+
+def _predicted(history: History, steps: int, json: bool) -> None:
+    """Who would be best after so many steps, and what it has now."""
+    found = predicted(history, steps)
+    trial, now = history.trials[found.trial], history.best
+    metric = history.objective.metric
+    if json:
+        print_json({**asdict(found), "level": LEVEL, "metric": metric, "config": dict(trial.spec.config)})
+        return
+    print_line(
+        f"after {steps:,} steps trial {found.trial} is predicted to be the best of {found.among}, with a chance of "
+        f"{found.chance:.0%}"
+    )
+    print_line(f"  {metric}  {found.mean:.4g}, {found.low:.4g} to {found.high:.4g} at {LEVEL:.0%}")
+    value = history.objective.shown(history.value(trial))
+    leads = "and is the best" if now is trial else f"where trial {now.spec.trial} is the best" if now else ""
+    print_line(f"  it has {value:.4g} after {trial.kept:,} steps, {leads}")
+    print_line("  for the same config, its schedule stretched over the longer run")
+    print_line("config:")
+    width = max(map(len, trial.spec.config), default=0)
+    for name, value in trial.spec.config.items():
+        print_line(f"  {name.ljust(width)}  {_short(value)}")
 
 
 def report(

@@ -59,7 +59,7 @@ FLAGS = {
     },
     "list": {"--dir", "--json", "--debug"},
     "show": {"--dir", "--json", "--debug"},
-    "best": {"--dir", "--json", "--debug"},
+    "best": {"--dir", "--horizon", "--json", "--debug"},
     "explain": {"--dir", "--json", "--debug"},
     "report": {"--out", "-o", "--dir", "--debug"},
     "export": {"--trial", "--what", "--format", "--out", "-o", "--dir", "--debug"},
