@@ -423,6 +423,11 @@ class History:
         return bool(self._running)
 
     @property
+    def is_searching(self) -> bool:
+        """Whether any trial has a lane that is no replica."""
+        return any(trial.replica_of is None for trial in self._running.values())
+
+    @property
     def paused(self) -> list[Trial]:
         """Trials that others were preferred to for now, in order of their numbers."""
         return [self._paused[number] for number in sorted(self._paused)]

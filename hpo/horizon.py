@@ -137,17 +137,26 @@ def _missing(steps: int, whole: int, cut: float, enough: int, known: int) -> str
 
 
 def _curve(history: History, trial: Trial) -> _Curve:
-    """((n,) steps, (n,) minimised values) of a completed trial; empty where it says too little."""
-    found = [
-        (report.step, value)
-        for report in trial.reports
-        if math.isfinite(value := history.objective.value(report.metrics)) and report.step > 0
-    ]
-    # Where steps were probed and not kept, reports may repeat a position: the last counts.
-    unique = dict(found)
-    if trial.state != "completed" or trial.spec.parent is not None or len(unique) < LEAST_REPORTS:
+    """((n,) steps, (n,) minimised values) of a completed trial; empty where it says too little.
+
+    Of a config with several seeds it is the mean of their curves, under the number of the first.
+    """
+    if trial.state != "completed" or trial.spec.parent is not None or trial.replica_of is not None:
         return np.empty(0), np.empty(0)
-    return np.array(list(unique), float), np.array(list(unique.values()), float)
+    group = [one for one in (trial, *history.replicas(trial)) if one.state == "completed"]
+    curves = [
+        {
+            report.step: value  # where steps were probed and not kept a position may repeat: the last counts
+            for report in one.reports
+            if math.isfinite(value := history.objective.value(report.metrics)) and report.step > 0
+        }
+        for one in group
+    ]
+    shared = [step for step in curves[0] if all(step in curve for curve in curves)]
+    if len(shared) < LEAST_REPORTS:
+        return np.empty(0), np.empty(0)
+    means = [float(np.mean([curve[step] for curve in curves])) for step in shared]
+    return np.array(shared, float), np.array(means, float)
 
 
 def _forecast(at: np.ndarray, values: np.ndarray, steps: float) -> Forecast:

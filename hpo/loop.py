@@ -7,7 +7,7 @@ again with the same spec and drops the reports that the journal has already.
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -42,11 +42,11 @@ from hpo.history import History, Trial
 from hpo.keeping import Keep, Keeping
 from hpo.leading import fold_specs, whole, without_score
 from hpo.limits import Limits
-from hpo.objective import Objective
 from hpo.orders import Order, Orders
 from hpo.plan import Plan
 from hpo.pruners.base import Pauser, Pruner
 from hpo.replicas import Replicas
+from hpo.reported import Reported
 from hpo.runners.base import Heard, Pausing, Runner, Scaling
 from hpo.samplers.base import Sampler
 from hpo.store import Store
@@ -107,7 +107,7 @@ class Search:
         "",
         {},
     )  # why the search ended, if for want of it, and what it was
-    _is_told: bool = False  # every metric that is sought or bounded was reported
+    _reported: Reported = field(default_factory=Reported)
     _orders: Orders = field(init=False)
 
     def __post_init__(self) -> None:
@@ -242,7 +242,7 @@ class Search:
             if self._interrupted:
                 raise Interrupted
             reason = self.limits.reached(self.history, self.clock())
-            if not reason and self._unreported():
+            if not reason and self._reported.lacks(self.history):
                 reason = "a metric is not reported"
             if reason:
                 self._stop_all(reason)
@@ -250,7 +250,7 @@ class Search:
             # Trials that wait to be started again have no limit: they were started once.
             if self._again or not exhausted or self.history.paused:
                 exhausted = self._refill(bool(exhausted)) or exhausted
-            if exhausted and not self._is_searching:
+            if exhausted and not self.history.is_searching:
                 self._end_paused(exhausted)
                 self._replicate()
                 if not self.history.is_running:
@@ -261,24 +261,6 @@ class Search:
             events = self.runner.poll(_POLL_SECONDS)
             self.timers.runner += time.perf_counter() - began
             self._hear(events)
-
-    def _unreported(self) -> str:
-        """Why the study cannot go on: no trial reports a metric that is sought or bounded; "" otherwise."""
-        objective = self.history.objective
-        if self._is_told or objective.is_single:
-            return ""
-        done = [trial for trial in self.history.trials.values() if trial.state == "completed"]
-        if not done:
-            return ""
-        told = {
-            name for trial in self.history.trials.values() for one in trial.reports for name in one.metrics
-        }
-        names = [part.metric for part in objective.others]
-        if not objective.is_lenient:
-            names += [bound.metric for bound in objective.bounds]
-        lacking = [name for name in names if name not in told]
-        self._is_told = not lacking
-        return _lack(objective, lacking[0], told) if lacking else ""
 
     def _refill(self, is_exhausted: bool) -> str:
         """Start or resume as many trials as there is room for; why no more will begin, or ""."""
@@ -296,7 +278,7 @@ class Search:
         if room == 0:
             # Those that run may yet end early and leave steps for another, or need no replicas.
             may_change = self.limits.total_steps is not None or self.replicas.seeds > 1
-            return "" if may_change and self._is_searching else self._exhausted()
+            return "" if may_change and self.history.is_searching else self._exhausted()
         if wanted <= 0:
             return ""
         began = time.perf_counter()
@@ -306,7 +288,7 @@ class Search:
         suggestions = self.sampler.ask(wanted)
         self.timers.ask += time.perf_counter() - began
         if not suggestions:
-            return "" if self._is_searching else _NO_MORE
+            return "" if self.history.is_searching else _NO_MORE
         first = len(self.history.trials)
         specs = [self.plan.spec(first + n, suggestion) for n, suggestion in enumerate(suggestions)]
         now = self.clock()
@@ -314,11 +296,6 @@ class Search:
         self._publish([TrialStarted(spec, now, suggestion.origin) for spec, suggestion in pairs])
         self._start(specs)
         return ""
-
-    @property
-    def _is_searching(self) -> bool:
-        """Whether a trial runs that is no replica."""
-        return any(trial.replica_of is None for trial in self.history.running)
 
     def _room(self) -> int | None:
         """How many more configs may begin, so that there is room for the replicas; None when nothing says."""
@@ -566,7 +543,7 @@ class Search:
 
         Where it could not be made, as a metric is missing, nothing is read.
         """
-        error = self._unreported()
+        error = self._reported.lacks(self.history)
         if error:
             self._publish([StudyFinished(reason, self.clock(), error=error)])
             return
@@ -611,18 +588,6 @@ class Search:
         except HpoError as error:
             self.problems.append(f"the targets could not be read: {error}")
             return {}
-
-
-def _lack(objective: Objective, name: str, told: Collection[str]) -> str:
-    """That no trial reports a metric, and what can be done."""
-    bounds = [bound.words() for bound in objective.bounds if bound.metric == name]
-    known = ", ".join(sorted(told)) or "nothing"
-    if not bounds:
-        return f"no trial reports {name!r}, which metric names; they report {known}"
-    return (
-        f"no trial reports {name!r}, which [constraints] bounds ({bounds[0]}); they report {known}: correct "
-        "the name in a new study, or go on without this constraint with `hpo resume STUDY --force`"
-    )
 
 
 def versions() -> dict[str, str]:

@@ -84,7 +84,7 @@ class Pause:
         """How far a new trial goes before it is looked at."""
         places = stages(spec.rungs)
         usual = next(place for place in places if place >= _PILOT_FRACTION * spec.budget)
-        if key(spec.seed, "audit") % 10_000 < 10_000 * self._audits:
+        if key(spec.seed, "audit", spec.trial) % 10_000 < 10_000 * self._audits:
             return usual  # so that trust can be lost
         for place in places[:-1]:
             values, finals, _ = self._forecasts.beyond(level_of(place))

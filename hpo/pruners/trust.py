@@ -115,7 +115,7 @@ class Trust:
 
     def _stop_or_audit(self, trial: int, spent: int, reason: str, best: float = math.nan) -> None:
         """Stop a trial, unless it is one of those that run on as an audit and may beat `best`."""
-        if key(self._specs[trial].seed, "audit") % 10_000 < 10_000 * self._audits:
+        if key(self._specs[trial].seed, "audit", trial) % 10_000 < 10_000 * self._audits:
             self._audited[trial] = Audit(trial, spent, best, None)
         else:
             self._reasons.setdefault(trial, reason)

@@ -58,6 +58,21 @@ def test_the_slow_starter_that_will_overtake_is_named() -> None:
         assert (found.steps, found.among) == (steps, 5)
 
 
+def test_of_a_config_with_several_seeds_the_mean_of_their_curves_counts() -> None:
+    history = history_of(CROSSING)
+    for number, offset in ((5, 0.2), (6, -0.26)):
+        first = history.trials[4]
+        spec = TrialSpec(number, first.spec.config, number, 160, first.spec.rungs, 160, 0)
+        history.tell(TrialStarted(spec, 0.0, "replica: of trial 4", 4))
+        for report in first.reports:
+            metrics = {"val_loss": report.metrics["val_loss"] + offset}
+            history.tell(TrialReported(Report(number, report.step, report.spent, 0.0, metrics), 0.0))
+        history.tell(TrialFinished(number, "completed", 0.0))
+    found, alone = predicted(history, 320), predicted(history_of(CROSSING), 320)
+    assert (found.trial, found.among) == (4, 5)
+    assert found.mean == pytest.approx(alone.mean - 0.02, abs=0.005)
+
+
 def test_what_is_maximised_is_said_as_the_user_knows_it() -> None:
     rising: dict[int, Curve] = {
         number: lambda step, curve=curve: 1 - curve(step) for number, curve in CROSSING.items()
