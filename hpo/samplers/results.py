@@ -33,12 +33,12 @@ def ordered(results: list[Result]) -> np.ndarray:
 
     The process learns from every seed how much they scatter; the densities are of configs.
     """
-    groups: dict[int, list[float]] = {}
-    for result in results:
-        groups.setdefault(result.first, []).append(result.value)
-    rows = [row for row, result in enumerate(results) if result.first == result.trial]
-    means = [float(np.mean(groups[results[row].first])) for row in rows]
-    return np.array(rows, int)[np.argsort(means, kind="stable")]
+    values = np.array([result.value for result in results])
+    firsts = np.array([result.first for result in results])
+    rows = np.flatnonzero(firsts == [result.trial for result in results])
+    _, places = np.unique(firsts, return_inverse=True)
+    means = np.bincount(places, values) / np.bincount(places)
+    return rows[np.argsort(means[places[rows]], kind="stable")]
 
 
 def normal_scores(results: list[Result]) -> tuple[np.ndarray, np.ndarray]:

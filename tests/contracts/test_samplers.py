@@ -4,9 +4,11 @@ import math
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,13 +16,14 @@ from hypothesis import strategies as st
 from hpo import codec
 from hpo.bounds import Bound
 from hpo.errors import UsageError
-from hpo.events import EarlierResult, EarlierTaken, Event, TrialStarted
+from hpo.events import EarlierResult, EarlierTaken, Event, TrialFinished, TrialReported, TrialStarted
 from hpo.objective import Objective
+from hpo.problems.base import build as problem_named
 from hpo.samplers.base import SAMPLERS, Sampler, build
 from hpo.samplers.earlier import EarlierStarts
 from hpo.space import Choice, Float, Space
 from tests.hpo_strategies import EXAMPLE, Play, actions, seeds, spaces
-from trials.spec import Config
+from trials.spec import Config, Report, TrialSpec
 
 # Small enough for the model to be reached within a few trials.
 OPTIONS = {
@@ -192,6 +195,37 @@ def test_suggestions_lie_in_the_space_and_are_no_more_than_asked_for(name: str) 
             case[0].validate(config)
 
     over_cases(name, law)
+
+
+# A suggestion of the Gaussian process takes most of a second.
+@pytest.mark.parametrize("name", [name for name in SAMPLERS if name != "gp"])
+def test_five_hundred_trials_of_three_branches_hold_no_inactive_value(name: str) -> None:
+    """Three optimizers with hyperparameters of their own, twelve in all; a tenth of the trials breaks off."""
+    problem = problem_named("branches:1")
+    space = problem.space
+    assert len(space.domains) == 12
+    sampler = build(name, space, Objective(), 0)
+    branches, finals = Counter(), []
+    for first in range(0, 500, 20):
+        suggestions = sampler.ask(20)
+        for trial, suggestion in enumerate(suggestions, first):
+            config = suggestion.config
+            space.validate(config)
+            assert set(config) == {*space.active(config)}
+            own = {other.partition("_")[0] for other in config} & {"sgd", "adamw", "lion"}
+            assert own == {config["optimizer"]}
+            branches.update(own)
+            finals.append(problem.final(config))
+            sampler.tell(TrialStarted(TrialSpec(trial, config, 0, 10, (10,), 10, 0), 0.0))
+            if trial % 10 == 9:
+                sampler.tell(TrialFinished(trial, "diverged", 0.0))
+                continue
+            sampler.tell(TrialReported(Report(trial, 10, 10, 1.0, {"val_loss": finals[-1]}), 0.0))
+            sampler.tell(TrialFinished(trial, "completed", 0.0))
+    assert len(finals) == 500
+    assert len(branches) == 3
+    if name not in IGNORE_RESULTS:
+        assert np.median(finals[-100:]) < np.median(finals[:20])
 
 
 @pytest.mark.parametrize("name", IGNORE_RESULTS)

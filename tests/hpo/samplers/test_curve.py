@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from hpo.events import TrialFinished, TrialReported, TrialStarted
 from hpo.objective import Objective
-from hpo.problems.base import build as problem_named
 from hpo.samplers.base import build
 from hpo.samplers.features import Features
 from hpo.samplers.gaussian import Kernel, Posterior, default, learn, log_improvement
@@ -205,22 +204,6 @@ def test_a_random_share_of_suggestions_remains_after_many_results() -> None:
         told(sampler, trial, {"x": trial / 40}, abs(trial / 40 - 0.1))
     far = [s.config["x"] > 0.5 for s in sampler.ask(400)]
     assert any(far)
-
-
-def test_five_hundred_trials_of_conditional_branches_hold_no_inactive_value() -> None:
-    problem = problem_named("branches:1")
-    space = problem.space
-    assert len(space.domains) == 12
-    sampler = build("curve", space, Objective(), 0)
-    finals = []
-    for trial in range(0, 500, 20):
-        batch = sampler.ask(20)
-        for number, suggestion in enumerate(batch):
-            space.validate(suggestion.config)
-            assert set(suggestion.config) == {*space.active(suggestion.config)}
-            finals.append(problem.final(suggestion.config))
-            told(sampler, trial + number, suggestion.config, finals[-1])
-    assert min(finals[100:]) < min(finals[:20])
 
 
 def test_a_suggestion_costs_milliseconds_also_late() -> None:
