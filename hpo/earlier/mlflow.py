@@ -50,7 +50,7 @@ def former(uri: str, name: str, objective: Objective, names: Sequence[str], plac
         follows = any(outcome == "stopped" for _, outcome in ended) and not objective.others
         reports = [_reports(client, run, objective, keys, follows) for run, _ in ended]
     except MlflowException as error:
-        raise UsageError(f"{place}: {uri} cannot be read: {error}") from error
+        raise UsageError(f"{place}: {uri} cannot be read: {str(error).splitlines()[0]}") from error
     budget = max((max(found, default=1) for found in reports), default=1)
     back = {valid_name(one): one for one in names}
     trials: list[FormerTrial] = []

@@ -43,7 +43,12 @@ def former(url: str, name: str, objective: Objective, place: str) -> FormerStudy
             trials = study.get_trials(deepcopy=False)
             directions = study.directions
             named = study.metric_names or []
-        except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.OptunaError, RuntimeError) as error:
+        except (
+            sqlalchemy.exc.SQLAlchemyError,
+            optuna.exceptions.OptunaError,
+            RuntimeError,
+            ImportError,
+        ) as error:
             said = str(error.__cause__ or error).splitlines()[0]
             raise UsageError(f"{place}: no storage of Optuna can be read at {url}: {said}") from error
     places = _places(objective, named, len(directions), place)

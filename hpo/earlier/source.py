@@ -5,11 +5,13 @@ optuna:URL#STUDY          a study in a storage of Optuna, such as optuna:sqlite:
 mlflow:URI#EXPERIMENT     the runs of an experiment, such as mlflow:sqlite:///mlflow.db#hpo
 """
 
+import os
 from collections.abc import Callable, Sequence
 
 from hpo.earlier.former import FormerStudy
 from hpo.errors import MissingDependency, UsageError
 from hpo.history import History
+from hpo.listeners.mirror import QUIET
 from hpo.objective import Objective
 
 _KINDS = ("optuna", "mlflow")
@@ -77,6 +79,8 @@ def read(
 
             return optuna.former(url, name, objective, place)
         if kind == "mlflow":
+            for variable, value in QUIET.items():
+                os.environ.setdefault(variable, value)
             from hpo.earlier import mlflow
 
             return mlflow.former(url, name, objective, names, place)

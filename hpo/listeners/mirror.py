@@ -26,7 +26,8 @@ DEFAULT_URI = "sqlite:///mlflow.db"
 DEFAULT_EXPERIMENT = "hpo"
 
 _LOOK_SECONDS = 1.0  # between two looks at what the process says
-_ENVIRONMENT = {
+# Of whatever loads MLflow.
+QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
     "MLFLOW_LOGGING_LEVEL": "ERROR",
@@ -34,6 +35,9 @@ _ENVIRONMENT = {
     # MLflow would ask a server that is gone for four minutes.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+}
+_ENVIRONMENT = {
+    **QUIET,
     # Its libraries would start a thread a core.
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",

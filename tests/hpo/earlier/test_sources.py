@@ -90,11 +90,15 @@ def mlflow_db(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from mlflow.entities import Metric, Param
     from mlflow.tracking import MlflowClient
 
+    from hpo.listeners.mlflow import Store
+
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.mktemp("mlflow")
         patch.chdir(folder)
-        client = MlflowClient(f"sqlite:///{folder / 'runs.db'}")
-        number = client.create_experiment("digits")
+        uri = f"sqlite:///{folder / 'runs.db'}"
+        Store(uri, "digits")  # makes it quicker than MLflow would
+        client = MlflowClient(uri)
+        number = client.get_experiment_by_name("digits").experiment_id
 
         def run(
             params: dict[str, str], curve: list[float], status: str, tags: dict[str, str] | None = None
@@ -151,6 +155,11 @@ def test_what_is_not_there_is_said_and_nothing_is_made(
             "no tracking store of MLflow: it has no table 'experiments'",
         ),
         (f"mlflow:sqlite:///{__file__}#digits", "is no tracking store of MLflow: file is not a database"),
+        (
+            "optuna:postgresql://u@h/x#one",
+            "no storage of Optuna can be read at postgresql://u@h/x: No module",
+        ),
+        ("mlflow:http://127.0.0.1:9#digits", "http://127.0.0.1:9 cannot be read: API request"),
         ("optuna:old.db", "--from 'optuna:old.db' must be optuna:URL#STUDY or mlflow:URI#EXPERIMENT"),
     ):
         with pytest.raises(UsageError, match=said):
