@@ -106,6 +106,12 @@ def _synthetic(name: str) -> Family:
     return Family(build, ("0", "1", "2", "3", "4"))
 
 
+def _perceptron(instance: str, folder: Path | None) -> Problem:
+    from hpo.problems.perceptron import Perceptron
+
+    return Perceptron(int(instance))
+
+
 def _taskset(instance: str, folder: Path | None) -> Problem:
     from hpo.problems.taskset import TaskSet
 
@@ -149,6 +155,7 @@ PROBLEMS: dict[str, Family] = {
     "branches": _synthetic("branches"),
     "memory": _synthetic("memory"),
     "honest": _synthetic("honest"),
+    "perceptron": Family(_perceptron, ("0", "1", "2", "3", "4", "5")),
     "taskset": Family(_taskset, _TASKSET, recorded=True),
     "lcbench": Family(_lcbench, _LCBENCH, recorded=True),
     "algoperf": Family(_algoperf, _ALGOPERF, recorded=True),
