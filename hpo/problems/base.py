@@ -114,6 +114,12 @@ def _synthetic(name: str) -> Family:
     return Family(build, ("0", "1", "2", "3", "4"))
 
 
+def _perceptron(instance: str, folder: Path | None) -> Problem:
+    from hpo.problems.perceptron import Perceptron
+
+    return Perceptron(int(instance))
+
+
 def _taskset(instance: str, folder: Path | None) -> Problem:
     from hpo.problems.taskset import TaskSet
 
@@ -158,6 +164,7 @@ PROBLEMS: dict[str, Family] = {
     "memory": _synthetic("memory"),
     "honest": _synthetic("honest"),
     "costly": _synthetic("costly"),
+    "perceptron": Family(_perceptron, ("0", "1", "2", "3", "4", "5")),
     "taskset": Family(_taskset, _TASKSET, recorded=True),
     "lcbench": Family(_lcbench, _LCBENCH, recorded=True),
     "algoperf": Family(_algoperf, _ALGOPERF, recorded=True),

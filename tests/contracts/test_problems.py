@@ -12,7 +12,8 @@ from hpo.problems.base import DATA, METRIC, PROBLEMS, build, expand, regret, tri
 from trials.seeding import stream
 from trials.spec import TrialSpec
 
-SYNTHETIC = [name for name, family in PROBLEMS.items() if not family.recorded]
+# `perceptron` ships, but was recorded.
+SYNTHETIC = [name for name, family in PROBLEMS.items() if not family.recorded and name != "perceptron"]
 HERE = [name for name, family in PROBLEMS.items() if not family.recorded or os.environ.get(DATA)]
 
 
