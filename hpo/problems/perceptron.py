@@ -42,7 +42,8 @@ class Perceptron:
 
     def _found(self, config: Config) -> np.ndarray:
         """The nearest recorded curve."""
-        return self._losses[np.square(self._points - self.space.encode([config])).sum(1).argmin()]
+        nearest = int(np.square(self._points - self.space.encode([config])).sum(1).argmin())
+        return self._losses[nearest]
 
     def curve(self, config: Config, seed: int) -> np.ndarray:
         """(50,) validation losses; the seed makes no difference."""
