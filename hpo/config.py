@@ -456,7 +456,7 @@ def build(
             f"{where} [validation] is about the data of a task; a function validates itself: remove it"
         )
     if runner["name"] != "ray":
-        for option in ("address", "cpus_per_worker", "gpus_per_worker", "stall_seconds"):
+        for option in ("address", "cpus_per_worker", "gpus_per_worker", "stall_seconds", "memory_per_worker"):
             if runner[option] != studyfile.default("runner", option):
                 raise UsageError(
                     f"{where} [runner] {option} = {runner[option]!r} is of runner 'ray': add --runner ray"

@@ -61,7 +61,11 @@ def tell(folder: Path, verb: Verb, workers: int = 0, take_up: str = "", wake: st
         order = orders.give(folder, verb, workers)
     except OSError as error:
         raise UsageError(f"{folder} cannot be written, so no order can be left there: {error}") from error
-    answer = _answer(folder, order, size)
+    try:
+        answer = _answer(folder, order, size)
+    except KeyboardInterrupt:
+        orders.withdraw(folder, order)  # who gave it does not want it any more
+        raise
     if answer is None:
         raise RunnerError(
             f"the search of {name!r} has not answered in {_PATIENCE:.0f} seconds; it will be {_DONE[verb]} "

@@ -15,7 +15,7 @@ from typing import Any
 from hpo import gain
 from hpo.collecting import uncollected
 from hpo.compared import compared
-from hpo.errors import HpoError
+from hpo.errors import HpoError, UsageError
 from hpo.events import (
     DataLoaded,
     DataSet,
@@ -223,8 +223,13 @@ class Search:
 
     def _scale(self, order: Order, now: float) -> None:
         if isinstance(self.runner, Scaling):
-            self._publish([StudyScaled(order.workers, now, order.name)])
-            self.runner.scale(order.workers)
+            # Done before it is told, as only then it is known whether it can be.
+            try:
+                self.runner.scale(order.workers)
+                error = ""
+            except UsageError as found:
+                error = str(found)
+            self._publish([StudyScaled(order.workers, now, order.name, error)])
             return
         error = (
             "its trials train in the process of the search, which is its one worker: end it and take it up "

@@ -11,7 +11,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from hpo import judgement, study
+from hpo import control, judgement, study
 from hpo.cli.options import Debug, Json, Root, Study
 from hpo.errors import JournalError, UsageError
 from hpo.history import History, Trial
@@ -39,11 +39,12 @@ def print_json(value: Any) -> None:
     print_line(json_module.dumps(plain(value), indent=2, ensure_ascii=False))
 
 
-def _state(history: History) -> str:
+def _state(history: History, folder: Path) -> str:
     if history.finish is not None:
         return "failed" if history.finish.error else "finished"
     if history.is_paused:
-        return "paused"
+        # What was killed while it was paused is not: it is to be taken up. Not every lock is seen from here.
+        return "paused" if control.is_running(folder) else "paused or interrupted"
     return "running or interrupted" if history.trials else "empty"
 
 
@@ -52,7 +53,7 @@ def _facts(history: History, folder: Path) -> dict[str, Any]:
     return {
         "name": history.study.name if history.study else folder.name,
         "folder": str(folder),
-        "state": _state(history),
+        "state": _state(history, folder),
         "reason": history.finish.reason if history.finish else "",
         "metric": history.objective.metric,
         "goal": history.objective.goal,
@@ -108,6 +109,8 @@ def _values(history: History, trial: Trial) -> dict[str, float]:
 
 def _summary(history: History, folder: Path) -> None:
     report = folder / study.REPORT
+    if history.is_paused and history.finish is None:
+        print_line(f"study {folder.name!r} is {_state(history, folder)}")
     print_line(
         summary(
             history,

@@ -134,6 +134,9 @@ class Scaling(Runner, Protocol):
         """Have so many workers: further ones begin, of too many those with the fewest trials leave.
 
         A worker leaves when its trials have ended; until then it takes no more.
+
+        Raises:
+            UsageError: there cannot be so many; there are as many as before.
         """
         ...
 

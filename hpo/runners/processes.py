@@ -35,21 +35,26 @@ class _Nursery:
     """The process that forks workers, and what it says of their ends."""
 
     def __init__(self, target: Target, lanes: int | None, devices: Sequence[str], memory: int | None) -> None:
-        pairs = [socket.socketpair() for _ in devices]
-        self._status, status = os.pipe()
-        theirs = [pair[1].detach() for pair in pairs]
-        shared = [] if memory is None else [memory]
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "hpo.runners.worker"],
-            stdin=subprocess.PIPE,
-            pass_fds=[*theirs, status, *shared],
-            # The package is found as it was found here, from whatever folder the search is run.
-            # Ctrl-C is for the search to understand.
-            process_group=0,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(_search_path())},
-        )
-        for descriptor in [*theirs, status]:
-            os.close(descriptor)
+        with contextlib.ExitStack() as opened:  # where there cannot be so many, nothing stays open
+            pairs = [[opened.enter_context(end) for end in socket.socketpair()] for _ in devices]
+            ours, status = os.pipe()
+            opened.callback(os.close, status)
+            kept = opened.enter_context(contextlib.ExitStack())
+            kept.callback(os.close, ours)
+            theirs = [pair[1].fileno() for pair in pairs]
+            shared = [] if memory is None else [memory]
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "hpo.runners.worker"],
+                stdin=subprocess.PIPE,
+                pass_fds=[*theirs, status, *shared],
+                # The package is found as it was found here, from whatever folder the search is run.
+                # Ctrl-C is for the search to understand.
+                process_group=0,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(_search_path())},
+            )
+            kept.pop_all()
+            self._status = ours
+            self.connections = [Connection(pair[0].detach()) for pair in pairs]
         request = {
             "descriptors": theirs,
             "status": status,
@@ -62,7 +67,6 @@ class _Nursery:
         assert self.process.stdin is not None
         self.process.stdin.write((json.dumps(request) + "\n").encode())
         self.process.stdin.close()
-        self.connections = [Connection(pair[0].detach()) for pair in pairs]
         self._said = b""
 
     def end_of(self, number: int) -> str:
@@ -283,14 +287,24 @@ class ProcessesRunner:
 
     def scale(self, workers: int) -> None:
         """Have so many workers; see `Scaling.scale`."""
-        self._target = replace(self._target, threads=self._share_of_cores(workers))
-        for worker in self._workers:
-            worker.is_leaving = False
+        before = self._target
+        self._target = replace(before, threads=self._share_of_cores(workers))
         there = Counter(worker.device for worker in self._workers)
         lacking = list((Counter(self._devices(workers)) - there).elements())
-        if fresh := lacking[: max(0, workers - len(self._workers))]:
-            self._workers.extend(self._hatch(fresh))
-            for worker in self._workers[-len(fresh) :]:
+        fresh: list[_Worker] = []
+        if wanted := lacking[: max(0, workers - len(self._workers))]:
+            try:
+                fresh = self._hatch(wanted)
+            except OSError as error:
+                self._target = before
+                raise UsageError(
+                    f"{len(wanted)} workers more cannot begin on this machine ({error.strerror}): have fewer"
+                ) from error
+        for worker in self._workers:
+            worker.is_leaving = False
+        if fresh:
+            self._workers.extend(fresh)
+            for worker in fresh:
                 worker.idle_since = time.monotonic() if self._last_end else None
         for worker in sorted(self._workers, key=lambda worker: -len(worker.trials))[workers:]:
             worker.is_leaving = True

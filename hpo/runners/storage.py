@@ -68,6 +68,13 @@ class Storage:
         except Exception as error:
             raise UsageError(f"save_to = {url!r}: {type(error).__name__}: {error}") from error
         self._files, self._root = found
+        own = _OWN.search(url)
+        if own is not None and not self._root.endswith(own[0]):
+            # All of it is removed when the study ends: it must be nobody else's.
+            raise UsageError(
+                f"save_to = {url!r} names {self._root!r}, which is no folder of this study's own: what "
+                "follows '::' is to be a URL, and no path may have these letters"
+            )
         protocol = self._files.protocol
         # On a disk a file can appear whole; elsewhere most stores see to that.
         self._is_local = "file" in ((protocol,) if isinstance(protocol, str) else protocol)
@@ -144,7 +151,7 @@ class Storage:
         Raises:
             OSError: something cannot be removed.
         """
-        assert _OWN.search(self.url), f"{self.url} is no study's own"
+        assert _OWN.search(self._root), f"{self._root} is no study's own"
 
         def clear() -> None:
             with contextlib.suppress(FileNotFoundError):

@@ -126,10 +126,12 @@ def test_of_several_clusters_that_run_here_none_is_taken_by_chance(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_only_a_cluster_has_is_refused_elsewhere(command: Any, tmp_path: Path) -> None:
-    said = command("search", f"{SAMPLE}:waiting", "--address", "auto", "--cpus-per-worker", 2)
+@pytest.mark.parametrize("option", ["cpus_per_worker", "stall_seconds", "memory_per_worker"])
+def test_what_only_a_cluster_has_is_refused_elsewhere(option: str, command: Any, tmp_path: Path) -> None:
+    flag = f"--{option.replace('_', '-')}"
+    said = command("search", f"{SAMPLE}:waiting", "--address", "auto", flag, 2)
     assert said.code == 2
-    assert "[runner] cpus_per_worker = 2.0 is of runner 'ray': add --runner ray" in said.err
+    assert f"[runner] {option} = 2.0 is of runner 'ray': add --runner ray" in said.err
     assert list(tmp_path.iterdir()) == []
 
 

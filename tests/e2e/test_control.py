@@ -1,6 +1,7 @@
 """Running studies paused, resumed and scaled from another process, killed meanwhile, and taken up."""
 
 import os
+import resource
 import signal
 import time
 import tomllib
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from hpo import study
+from hpo import control, study
 from hpo.events import (
     Event,
     StudyPaused,
@@ -105,7 +106,8 @@ def test_a_running_study_is_paused_and_goes_on_as_if_nothing_had_been(
     assert (said.code, said.out) == (0, "study 'study' is paused: `hpo resume study` lets it go on\n"), said
     time.sleep(0.5)  # whatever was under way
     before = one.events()
-    assert "paused" in command("list").out
+    assert "  paused  " in command("list").out
+    assert command("show", "study").out.startswith("study 'study' is paused\n")
     assert command("pause", "study").out == "study 'study' is paused already\n"
     refused = command("resume", "study", "--trials", 20)
     assert refused.code == 2
@@ -142,6 +144,7 @@ def test_what_is_killed_while_it_is_paused_is_taken_up_as_ever(
         assert command("scale", "study", 3).code == 0
     one.wait_until(lambda: run != "lanes" or bool(list(one.folder.glob("running/trial-*.npz"))))
     one.kill()
+    assert "  paused or interrupted  " in command("list").out
     refused = command("pause", "study")
     assert refused.code == 2
     assert refused.err == "hpo: study 'study' is not being searched now: `hpo resume study` takes it up\n"
@@ -199,6 +202,29 @@ def test_more_and_fewer_workers_while_a_study_runs(begun: Callable[..., Study], 
             assert event.report.metrics["val_loss"] == value(spec.config, event.report.spent)
 
 
+def test_more_workers_than_can_be_are_refused_and_nothing_is_lost(
+    begun: Callable[..., Study], command: Any
+) -> None:
+    words = (f"{SLEEPING}:waiting", "--steps", 20, "--workers", 1, "--trials", 20, "--runner", "processes")
+    one = begun("search", *words, *COMMON)
+    one.wait_until(lambda: one.count(TrialReported) > 0)
+    resource.prlimit(one.process.pid, resource.RLIMIT_NOFILE, (80, 80))
+    for verb in ("pause", "resume"):  # a search that rests is no different
+        said = command("scale", "study", 60)
+        assert said.code == 2
+        message = (
+            "study 'study' cannot be scaled: 59 workers more cannot begin on this machine (Too many open"
+        )
+        assert message in said.err
+        assert said.err.count("\n") == 1
+        assert command(verb, "study").code == 0
+    assert command("scale", "study", 2).code == 0
+    code, _, err = one.end()
+    assert code == 0, err
+    assert_whole(one.events())
+    assert study.latest(one.folder).start.study["runner"]["workers"] == 2
+
+
 def test_orders_that_cannot_be_are_refused_in_one_line(
     begun: Callable[..., Study], command: Any, tmp_path: Path
 ) -> None:
@@ -249,6 +275,19 @@ def test_a_search_that_does_not_answer_is_said_to_and_obeys_later(
     assert said.code == 1
     assert "the search of 'study' has not answered in 2 seconds; it will be paused as soon as" in said.err
     one.wait_until(lambda: one.count(StudyPaused) > 0)
+
+    # One that is not waited for is not given.
+    def interrupted(*_: object) -> None:
+        assert list(one.folder.glob(".order-*"))
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("hpo.control._since", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            control.tell(one.folder, "resume")
+    assert not list(one.folder.glob(".order-*"))
+    time.sleep(1.5)
+    assert one.count(StudyResumed) == 0
     # Orders of a search that ends without having looked are taken back.
     assert one.end(signal.SIGINT)[0] == 3
 
@@ -274,6 +313,7 @@ def test_a_study_without_its_folder_of_rows_goes_on_from_a_url(
     for url, message in (
         ("memry://rows", "protocol 'memry' is not known"),
         (f"{tmp_path}/studies/study/journal.jsonl/rows", "cannot be used: "),
+        (f"{tmp_path}/studies/study::rows", "which is no folder of this study's own"),
     ):
         words = ("search", *RUNS["lanes"], "--save-to", url, "--name", "other", "--tracking", "none")
         said = command(*words)

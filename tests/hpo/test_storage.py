@@ -90,6 +90,15 @@ def test_a_place_that_cannot_be_written_is_refused_before_a_trial(tmp_path: Path
             Storage(url).check()
 
 
+@pytest.mark.parametrize("url", ["{}/some::rows", "{}/some/::"])
+def test_a_place_that_is_not_the_study_s_alone_is_refused(url: str, tmp_path: Path) -> None:
+    """Letters that chain URLs, in a path, leave the folder before them, which is the user's."""
+    (tmp_path / "some").mkdir()
+    with pytest.raises(UsageError, match=rf"names '{tmp_path}/some', which is no folder of this study's own"):
+        Storage(place_of(url.format(tmp_path), "study", is_fresh=True))
+    assert Storage(place_of(f"simplecache::file://{tmp_path}/some", "study", is_fresh=True))
+
+
 # -- trials that go on -------------------------------------------------------------------------------------
 
 
