@@ -6,6 +6,7 @@ line at the end, which is dropped; anything else that cannot be read is an error
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -15,6 +16,7 @@ from hpo.errors import JournalError, UsageError
 from hpo.events import Event, StudyFinished, StudyPaused, StudyResumed, StudyScaled, StudyStarted
 
 _BUFFER = 2**20  # bytes read at a time
+_LOOKED = 0.2  # seconds in which whoever only looks whether a journal is being written has done so
 _STUDY = b'"Study'  # in lines that say something of a study as a whole
 
 
@@ -173,13 +175,19 @@ class Journal:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         created = not self.path.exists()
         file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(file)
-            raise UsageError(
-                f"{self.path} is being written by another process: wait for that search to end, or stop it"
-            ) from error
+        until = time.monotonic() + _LOOKED
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError as error:
+                if time.monotonic() > until:
+                    os.close(file)
+                    raise UsageError(
+                        f"{self.path} is being written by another process: wait for that search to end, "
+                        "or stop it"
+                    ) from error
+                time.sleep(_LOOKED / 10)
         self._file = file
         if created:
             # The name of a new file is durable only once its folder is.

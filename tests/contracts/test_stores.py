@@ -1,7 +1,9 @@
 """The laws of stores."""
 
+import fcntl
 import multiprocessing
 import os
+import threading
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -195,6 +197,20 @@ def append_from_elsewhere(path, answers):
         answers.put("written")
     except UsageError as error:
         answers.put(str(error))
+
+
+def test_whoever_only_looks_whether_it_is_written_stops_no_writer(path):
+    journal = Journal(path)
+    journal.append([TrialStopped(0, 1, "", 0.0)])
+    journal.close()
+    with path.open("rb") as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        done = threading.Timer(0.02, fcntl.flock, (looking, fcntl.LOCK_UN))
+        done.start()
+        again = Journal(path)
+        assert len(again.open()) == 1
+        again.close()
+        done.join()
 
 
 def test_there_is_one_writer(path):
