@@ -65,6 +65,7 @@ class Storage:
             raise UsageError(
                 f"save_to = {url!r}: protocol {protocol!r} is not known{hint(protocol, _COMMON)}"
             ) from error
+        # A package of the user's choice runs here too: what it raises may be anything.
         except Exception as error:
             raise UsageError(f"save_to = {url!r}: {type(error).__name__}: {error}") from error
         self._files, self._root = found
