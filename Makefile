@@ -70,6 +70,9 @@ peers: $(READY)
 	$(PEERS)/syne/bin/python -m pip install --quiet --disable-pip-version-check "syne-tune[basic]==0.16.0" huggingface_hub
 	test -x $(PEERS)/smac/bin/python || $(PYTHON) -m venv $(PEERS)/smac
 	$(PEERS)/smac/bin/python -m pip install --quiet --disable-pip-version-check "smac==2.4.1"
+	test -x $(PEERS)/ax/bin/python || $(PYTHON) -m venv $(PEERS)/ax
+	$(PEERS)/ax/bin/python -m pip install --quiet --disable-pip-version-check "torch==2.13.0"
+	$(PEERS)/ax/bin/python -m pip install --quiet --disable-pip-version-check "ax-platform==1.3.1"
 
 clean:
 	rm -rf $(VENV) $(PEERS) .pytest_cache .ruff_cache .hypothesis *.egg-info

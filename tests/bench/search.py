@@ -190,7 +190,7 @@ def play(text: str, peer: Peer, problem: Problem, seed: int, most: float, lanes:
     milliseconds = 1e3 * (peer.seconds - before)
     return Run(
         *(text, problem.name, seed, tuple(study.spent), regrets),
-        *(len(study.finals), len(study.cut), is_stopped, milliseconds),
+        *(len(study.finals), len(study.cut | study.paused), is_stopped, milliseconds),
     )
 
 

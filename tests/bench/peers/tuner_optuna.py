@@ -50,6 +50,7 @@ class Study:
 
 
 def _tpe(begin: Begin) -> TPESampler:
+    """Multivariate: since version 5 that is the default."""
     return TPESampler(seed=begin.seed, constant_liar=begin.lanes > 1)
 
 
@@ -70,8 +71,8 @@ def _hyperband(begin: Begin) -> BasePruner:
 TUNERS: dict[str, Callable[[Begin], Tuner]] = {
     "random": _made(lambda begin: RandomSampler(begin.seed), _never),
     "tpe": _made(_tpe, _never),
-    "tpe-multivariate": _made(
-        lambda begin: TPESampler(seed=begin.seed, multivariate=True, constant_liar=begin.lanes > 1), _never
+    "tpe-univariate": _made(
+        lambda begin: TPESampler(seed=begin.seed, multivariate=False, constant_liar=begin.lanes > 1), _never
     ),
     "gp": _made(lambda begin: GPSampler(seed=begin.seed, deterministic_objective=True), _never),
     "tpe+median": _made(_tpe, lambda begin: MedianPruner()),
