@@ -8,6 +8,7 @@ A trial with a parent goes on on the parent's curve. Told the same events, a fre
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -156,6 +157,16 @@ class Forecasts:
                     break
         values, finals, spreads = np.array(found, float).reshape(-1, 3).T
         return values, finals, spreads
+
+    def reports(self, trials: Sequence[int]) -> np.ndarray:
+        """(n, L) what these reported at each level; nan where nothing finite, and for what broke off."""
+        found = np.full((len(trials), 1 + level_of(self._whole)), np.nan)
+        for row, trial in enumerate(trials):
+            if _is_broken(self.courses[trial]):
+                continue
+            levels = self.courses[trial].levels
+            found[row, list(levels)] = list(levels.values())
+        return found
 
     def at(self, level: int) -> np.ndarray:
         """(n,) values of all trials that reached the level."""

@@ -33,6 +33,7 @@ from hpo.samplers.features import Features
 from hpo.samplers.gaussian import Kernel, Posterior, default, learn, log_improvement
 from hpo.samplers.lessons import Lessons
 from hpo.samplers.parzen import Density
+from hpo.samplers.plateaus import distances, flat_within
 from hpo.samplers.results import Result, kept_rows, normal_scores, ordered
 from hpo.samplers.scalarised import Scalarised
 from hpo.space import Space
@@ -51,6 +52,7 @@ _STEPS = (0.05, 0.02)  # of the two rounds around them
 _WIDTH_80 = 1.2816  # standard deviations on each side that hold 80 % of a normal
 _FROM_EARLIER = 100  # candidates near the best of earlier studies
 _POOL_FOR = 8  # suggestions of one ask that share candidates
+_NO_NEWS = 20.0  # logarithm by which what is as good as tried already falls behind the others
 
 
 class Curve:
@@ -215,7 +217,10 @@ class Curve:
 
     def _model(self, results: list[Result], lessons: Lessons) -> "_Model":
         kernel = lessons.kernel or self._kernel
-        return _Model(self._features, kernel, lessons, self._costs, results, self._points, self._places)
+        reports = self._forecasts.reports([result.trial for result in results])
+        return _Model(
+            self._features, kernel, lessons, self._costs, results, reports, self._points, self._places
+        )
 
 
 def _known(space: Space, config: Config) -> Config | None:
@@ -241,6 +246,7 @@ class _Model:
         lessons: Lessons,
         costs: Costs,
         results: list[Result],
+        reports: np.ndarray,  # (n, L) of the same trials
         points: np.ndarray,
         places: dict[int, int],
     ) -> None:
@@ -252,6 +258,8 @@ class _Model:
         active = features.active(rows)
         columns = features.columns(rows[chosen], active[chosen])
         self._columns = columns
+        self.tried = kernel.scaled(columns)
+        self.flat = flat_within(self.tried, reports[chosen])
         trended, expected = lessons.appended(rows[chosen], columns)
         kernel = replace(kernel, trends=lessons.trends)
         posterior = Posterior(kernel, trended, values[chosen] - expected, extra[chosen])
@@ -269,8 +277,8 @@ class _Model:
         """Candidates with their scores, while trials run at the (k, d) points taken."""
         features = self.features
         running = features.active(taken)
-        columns, _ = self.lessons.appended(taken, features.columns(taken, running))
-        posterior = self.posterior.believing(columns)
+        of_running = features.columns(taken, running)
+        posterior = self.posterior.believing(self.lessons.appended(taken, of_running)[0])
         rest: Density | None = None
         if self.count < _DENSITIES_UNTIL:
             rest = Density(
@@ -284,7 +292,7 @@ class _Model:
         points = np.concatenate([self.good.draw(rng, _DRAWN), anywhere])
         if self.lessons:
             points = np.concatenate([points, self.lessons.draw(features, rng, _FROM_EARLIER)])
-        pool = _Pool(self, posterior, rest, features.snapped(points))
+        pool = _Pool(self, posterior, rest, features.snapped(points), of_running)
         for step in _STEPS:
             leaders = pool.points[np.argsort(-pool.scores(), kind="stable")[:_LEADERS]]
             base = np.repeat(leaders, _NEAR // _LEADERS, 0)
@@ -296,6 +304,10 @@ class _Model:
             changed = np.where(rng.random(base.shape) < np.where(features.is_choice, 0.1, 0.4), moved, fresh)
             pool.add(features.snapped(np.clip(changed, 0.0, 1.0)))
         return pool
+
+    def scaled(self, columns: np.ndarray) -> np.ndarray:
+        """(n, D) columns in units of what was learnt to matter."""
+        return self._kernel.scaled(columns)
 
     def odds(self, columns: np.ndarray) -> np.ndarray:
         """(m,) log odds that a trial at these (m, D) columns comes to its end, by those near it."""
@@ -310,8 +322,17 @@ class _Model:
 class _Pool:
     """Candidates, of which one after another is taken."""
 
-    def __init__(self, model: _Model, posterior: Posterior, rest: Density | None, points: np.ndarray) -> None:
+    def __init__(
+        self,
+        model: _Model,
+        posterior: Posterior,
+        rest: Density | None,
+        points: np.ndarray,
+        running: np.ndarray,  # columns of what is taken already
+    ) -> None:
         self._model, self._rest = model, rest
+        self._tried = np.concatenate([model.tried, model.scaled(running)])
+        self._scaled = np.empty((0, model.tried.shape[1]))
         self.points = np.empty((0, model.features.d))
         self._bonus = self._expected = np.empty(0)
         self._candidates = posterior.at()
@@ -330,6 +351,10 @@ class _Pool:
             bonus = bonus + _BELIEF / model.count * log_density(model.features.space, points, active)
         if model.costs.weight:
             bonus = bonus - model.costs.weight * model.costs.log_seconds(columns)
+        if model.flat:
+            scaled = model.scaled(columns)
+            bonus = bonus - _NO_NEWS * (distances(scaled, self._tried) <= model.flat)
+            self._scaled = np.concatenate([self._scaled, scaled])
         columns, expected = model.lessons.appended(points, columns)
         self._candidates.add(columns)
         self._expected = np.concatenate([self._expected, expected])
@@ -373,4 +398,7 @@ class _Pool:
         self._candidates.take(place)
         # The same config twice would tell less than any other.
         self._bonus[np.abs(self.points - self.points[place]).max(1) < 1e-9] -= 10.0
+        if self._model.flat:
+            here = distances(self._scaled, self._scaled[place : place + 1]) <= self._model.flat
+            self._bonus[here] -= _NO_NEWS
         return self.points[place : place + 1]
