@@ -8,12 +8,16 @@ A trial with a parent goes on on the parent's curve. Told the same events, a fre
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
+from hpo.annealing import NOTHING, Annealing, Worth, annealing_of, peak_of, worth_of
 from hpo.events import Event, TrialFinished, TrialPaused, TrialReported, TrialResumed, TrialStarted
 from hpo.objective import Objective
+from trials.spec import Report
 
 _REACH = 0.25  # width of the regression's weights, in quantiles of the value at the level
 _FLOOR = 0.02  # weight of what is far away
@@ -54,6 +58,27 @@ class Course:
     state: str = "running"
     goes_on: bool = False  # another trial took up its row
     has_rested: bool = False  # paused once: what it was forecast at its last pause is still taught from
+    annealing: Annealing | None = None  # how its rate falls, where its config says
+    peak: float = math.nan  # learning rate of its config
+    rates: dict[int, float] = field(default_factory=dict[int, float])  # level -> share of the peak there
+    last_rate: float = 0.0  # at the end of the longest budget
+
+    def at(self, level: int) -> tuple[float, float, float]:
+        """The value at a level, how much of its annealing was still to come, and its rate; NaN: not known."""
+        return self.levels[level], self.rates.get(level, math.nan) - self.last_rate, self.peak
+
+    def look_ahead(self, whole: int) -> None:
+        """From now on its annealing is what comes within so many steps."""
+        self.last_rate = 0.0 if self.annealing is None else self.annealing.rate(whole)
+
+
+class Ends(NamedTuple):
+    """Pairs of a level, the newest first."""
+
+    trials: Sequence[int]
+    values: np.ndarray  # (n,) at the level
+    finals: np.ndarray  # (n,)
+    spreads: np.ndarray  # (n,) of the finals; 0 for what was seen
 
 
 class Forecasts:
@@ -73,20 +98,25 @@ class Forecasts:
         self._asked.clear()
         match event:
             case TrialStarted(spec):
-                course = Course(spec.budget, 0)
+                course = Course(spec.budget, 0, annealing=annealing_of(spec), peak=peak_of(spec))
                 parent = self._rows.get(spec.parent or "")
                 if parent is not None:
                     before = self.courses[parent]
                     before.goes_on = True
                     base = before.base + (before.whole - before.base if before.state == "completed" else 0)
-                    course = Course(base + spec.budget, base, dict(before.levels), before.last)
+                    course.whole, course.base = base + spec.budget, base
+                    course.levels, course.rates = dict(before.levels), dict(before.rates)
+                    course.last = before.last
                 self.courses[spec.trial] = course
+                course.look_ahead(self._whole)
                 if course.whole > self._whole:
                     self._whole = course.whole
+                    for one in self.courses.values():
+                        one.look_ahead(self._whole)
                     self._renew()  # what was the end is one no more
             case TrialReported(report):
                 if self._objective.metric in report.metrics:
-                    self._report(report.trial, report.spent, self._objective.value(report.metrics))
+                    self._report(report, self._objective.value(report.metrics))
             case TrialFinished():
                 course = self.courses[event.trial]
                 course.state = event.outcome
@@ -116,14 +146,16 @@ class Forecasts:
             self._renewed = self._ended
             self._renew()
         elif course.levels and trial not in self._known and not _is_broken(course):
-            self._known[trial] = self._now(course)
+            self._known[trial] = self._now(trial)
 
-    def _report(self, trial: int, spent: int, value: float) -> None:
-        course = self.courses[trial]
+    def _report(self, report: Report, value: float) -> None:
+        course = self.courses[report.trial]
         course.last = value
-        level = level_of(course.base + spent)
+        level = level_of(course.base + report.spent)
         if level not in course.levels and math.isfinite(value):
             course.levels[level] = value
+            if course.annealing is not None:
+                course.rates[level] = course.annealing.rate(report.step)
 
     def _is_final(self, course: Course) -> bool:
         return course.state == "completed" and course.whole >= self._whole and math.isfinite(course.last)
@@ -134,7 +166,7 @@ class Forecasts:
         if course.state != "running" or not course.levels:
             return self._known.get(trial)
         if trial not in self._asked:
-            self._asked[trial] = self._now(course)
+            self._asked[trial] = self._now(trial)
         return self._asked[trial]
 
     def best(self, place: int = 1) -> float:
@@ -144,29 +176,49 @@ class Forecasts:
 
     def beyond(self, level: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """((n,) values at the level, (n,) final values, (n,) their spreads) of ended ones that went on."""
-        found: list[tuple[float, float, float]] = []
+        found = self.ends(level)
+        return found.values, found.finals, found.spreads
+
+    def ends(self, level: int) -> Ends:
+        """What ended trials that went on beyond the level had there, and how they ended.
+
+        Values are as if all had as much of their annealing still to come.
+        """
+        return self._seen(level)[0]
+
+    def _seen(self, level: int) -> tuple[Ends, Worth]:
+        """The pairs of a level, and what annealing is worth there by them."""
+        trials: list[int] = []
+        found: list[tuple[float, float, float, float, float]] = []
         for trial in reversed(self.courses):
             course = self.courses[trial]
             ended = self._known.get(trial)
             if course.goes_on or ended is None or level not in course.levels:
                 continue
             if ended.spread == 0.0 or max(course.levels) > level:
-                found.append((course.levels[level], ended.mean, ended.spread))
+                trials.append(trial)
+                found.append((*course.at(level), ended.mean, ended.spread))
                 if len(found) == _MOST_PAIRS:
                     break
-        values, finals, spreads = np.array(found, float).reshape(-1, 3).T
-        return values, finals, spreads
+        values, lefts, peaks, finals, spreads = np.array(found, float).reshape(-1, 5).T
+        worth = NOTHING
+        if not np.isnan(lefts).all():
+            worth = worth_of(
+                np.minimum(values, _cut(values)), lefts, peaks, np.minimum(finals, _cut(finals)), spreads
+            )
+        return Ends(trials, worth.evened(values, lefts, peaks), finals, spreads), worth
 
-    def at(self, level: int) -> np.ndarray:
-        """(n,) values of all trials that reached the level."""
-        return np.array(
-            [c.levels[level] for c in self.courses.values() if level in c.levels and not c.goes_on]
-        )
+    def _forecast(self, level: int, trials: Sequence[int]) -> list[Forecast]:
+        """How those end whose highest level this is, by those that went on."""
+        ends, worth = self._seen(level)
+        reached = [c for c in self.courses.values() if level in c.levels and not c.goes_on]
+        everyone = np.array([course.at(level) for course in reached]).T
+        asked = np.array([self.courses[trial].at(level) for trial in trials]).T
+        return regress(worth.evened(*asked), *ends[1:], worth.evened(*everyone))
 
-    def _now(self, course: Course) -> Forecast:
+    def _now(self, trial: int) -> Forecast:
         """A forecast for this trial alone, by those there are."""
-        level = max(course.levels)
-        return regress(np.array([course.levels[level]]), *self.beyond(level), self.at(level))[0]
+        return self._forecast(max(self.courses[trial].levels), [trial])[0]
 
     def _renew(self) -> None:
         """Every forecast anew, from the highest level down."""
@@ -182,8 +234,7 @@ class Forecasts:
                 open_at.setdefault(max(course.levels), []).append(trial)
         for level in sorted(open_at, reverse=True):
             trials = open_at[level]
-            values = np.array([self.courses[trial].levels[level] for trial in trials])
-            found = regress(values, *self.beyond(level), self.at(level))
+            found = self._forecast(level, trials)
             self._known.update(zip(trials, found, strict=True))
 
 

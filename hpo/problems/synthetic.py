@@ -90,11 +90,13 @@ class Synthetic:
         return self.pace(self.landscape, config)
 
 
-def _never(landscape: Landscape, config: Config) -> float:
+def never(landscape: Landscape, config: Config) -> float:
+    """Where it diverges: nowhere."""
     return 2.0
 
 
-def _always(landscape: Landscape, config: Config) -> bool:
+def always(landscape: Landscape, config: Config) -> bool:
+    """Whether it fits the memory: whatever the config."""
     return True
 
 
@@ -126,7 +128,7 @@ def _diverges(landscape: Landscape, config: Config) -> float:
 
 
 def _annealed(name: str, instance: int) -> Problem:
-    return Synthetic(name, Landscape(_ANNEALED, instance, within=(0.2, 0.55)), _anneals, _diverges, _always)
+    return Synthetic(name, Landscape(_ANNEALED, instance, within=(0.2, 0.55)), _anneals, _diverges, always)
 
 
 # -- crossing: what starts fast ends early on a plateau; the best are slow -----------------------------------
@@ -153,7 +155,7 @@ def _crosses(landscape: Landscape, config: Config, progress: np.ndarray) -> np.n
 
 
 def _crossing(name: str, instance: int) -> Problem:
-    return Synthetic(name, Landscape(_CROSSING, instance), _crosses, _never, _always)
+    return Synthetic(name, Landscape(_CROSSING, instance), _crosses, never, always)
 
 
 # -- branches: three optimizers with hyperparameters of their own; one is fast and ends no better -----------
@@ -188,7 +190,7 @@ def _branches_off(landscape: Landscape, config: Config, progress: np.ndarray) ->
 
 
 def _branches(name: str, instance: int) -> Problem:
-    return Synthetic(name, Landscape(_BRANCHES, instance), _branches_off, _never, _always)
+    return Synthetic(name, Landscape(_BRANCHES, instance), _branches_off, never, always)
 
 
 # -- memory: larger is better up to an edge that only trying shows -------------------------------------------
@@ -218,7 +220,7 @@ def _larger_is_slower(landscape: Landscape, config: Config, progress: np.ndarray
 
 
 def _memory(name: str, instance: int) -> Problem:
-    return Synthetic(name, Landscape(_MEMORY, instance, within=(0.4, 0.7)), _larger_is_slower, _never, _fits)
+    return Synthetic(name, Landscape(_MEMORY, instance, within=(0.4, 0.7)), _larger_is_slower, never, _fits)
 
 
 # -- honest: the control ------------------------------------------------------------------------------------
@@ -229,7 +231,7 @@ def _falls(landscape: Landscape, config: Config, progress: np.ndarray) -> np.nda
 
 
 def _honest(name: str, instance: int) -> Problem:
-    return Synthetic(name, Landscape(_CROSSING, instance + 100), _falls, _never, _always)
+    return Synthetic(name, Landscape(_CROSSING, instance + 100), _falls, never, always)
 
 
 # -- costly: a step of a large model takes up to 64 times as long as one of a small one ---------------------
@@ -250,7 +252,7 @@ def _by_size(landscape: Landscape, config: Config) -> float:
 
 
 def _costly(name: str, instance: int) -> Problem:
-    return Synthetic(name, Landscape(_COSTLY, instance), _falls, _never, _always, _by_size)
+    return Synthetic(name, Landscape(_COSTLY, instance), _falls, never, always, _by_size)
 
 
 _FAMILIES: dict[str, Callable[[str, int], Problem]] = {

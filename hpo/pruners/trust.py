@@ -12,14 +12,13 @@ from collections import defaultdict
 
 import numpy as np
 
+from hpo.annealing import schedule_of
 from hpo.events import Event, TrialFinished, TrialReported, TrialStarted
 from hpo.forecasts import Forecasts, level_of, probability_below
 from hpo.objective import Objective
 from hpo.pruners.base import Audit
 from hpo.pruners.concordance import concordance, wilson_low
 from hpo.pruners.progress import Progress
-from schedules import spec as schedules
-from schedules.tuner_spec import is_tuner
 from trials.seeding import key
 from trials.spec import TrialSpec
 
@@ -164,12 +163,8 @@ def rises(spec: TrialSpec) -> np.ndarray:
     >>> float(rises(spec)[-1])
     10.0
     """
-    config = spec.config
-    if not {"schedule", "warmup_fraction"} & config.keys() or is_tuner(config):
+    schedule = schedule_of(spec)
+    if schedule is None:
         return np.empty(0)
     steps = np.unique(np.linspace(0, spec.horizon, _LOOKS).round())
-    try:
-        factors = schedules.from_config(config, spec.horizon)(steps)
-    except ValueError:
-        return np.empty(0)  # a function may mean something else by these names
-    return steps[1:][np.diff(factors) > 1e-3]
+    return steps[1:][np.diff(schedule(steps)) > 1e-3]
