@@ -100,6 +100,8 @@ class Worth:
     slant: float  # how much more of it at the highest rate than at the lowest
     rates: np.ndarray  # (m,) increasing, of the pairs that it was learnt from
     usual: float  # what is left at the level is worth so much in the mean
+    center: np.ndarray  # (2,) of the pairs: what is left, and that times the place of the rate
+    doubt: np.ndarray  # (2, 2) covariance of gain and slant
 
     def evened(self, values: np.ndarray, lefts: np.ndarray, rates: np.ndarray) -> np.ndarray:
         """(n,) the values as if all had as much left; as they are where nothing is known of it."""
@@ -108,11 +110,19 @@ class Worth:
         worth = self._gains(rates) * lefts
         return values - np.where(np.isnan(lefts), 0.0, worth - self.usual)
 
+    def doubts(self, lefts: np.ndarray, rates: np.ndarray) -> np.ndarray:
+        """(n,) standard deviations of what evening shifts these by."""
+        if self is NOTHING:
+            return np.zeros(len(lefts))
+        apart = np.stack([lefts, lefts * _places(rates, self.rates)], axis=1) - self.center
+        apart = np.where(np.isnan(apart), 0.0, apart)
+        return np.sqrt(np.maximum(0.0, np.einsum("ni,ij,nj->n", apart, self.doubt, apart)))
+
     def _gains(self, rates: np.ndarray) -> np.ndarray:
         return np.maximum(0.0, self.gain + self.slant * _places(rates, self.rates))
 
 
-NOTHING = Worth(0.0, 0.0, np.empty(0), 0.0)
+NOTHING = Worth(0.0, 0.0, np.empty(0), 0.0, np.zeros(2), np.zeros((2, 2)))
 
 
 def worth_of(
@@ -140,15 +150,21 @@ def worth_of(
     weights = 1 / (float(np.var(finals)) + np.square(spreads) + _TINY)
     weights /= weights.sum()
     columns = np.stack([values, left, np.where(known, left * _places(rates, among), 0.0), finals])
-    columns -= (columns @ weights)[:, None]
+    center = columns @ weights
+    columns -= center[:, None]
     moments: np.ndarray = (columns * weights) @ columns.T
     variances: np.ndarray = np.diagonal(moments)[:3] + _TINY
     doubt = _LIKE_PAIRS / len(values) * (1 + _APART / float(variances[1]))
     towards = variances * np.array([_RIDGE, doubt, doubt])
     drawn = moments[:3, 3] + np.array([towards[0], 0.0, 0.0])
-    found = np.asarray(np.linalg.solve(moments[:3, :3] + np.diag(towards), drawn), float).tolist()
-    slope = max(found[0], _FLATTEST)
-    worth = Worth(-found[1] / slope, -found[2] / slope, among, 0.0)
+    inverse: np.ndarray = np.linalg.inv(moments[:3, :3] + np.diag(towards))
+    found = inverse @ drawn
+    errors = columns[3] - found @ columns[:3]
+    count = 1 / float(weights @ weights)  # effective
+    error = float(weights @ (errors * errors)) / max(1.0, count - 3)
+    slope = max(float(found[0]), _FLATTEST)
+    gain, slant = (-found[1:] / slope).tolist()
+    worth = Worth(gain, slant, among, 0.0, center[1:3], error * inverse[1:, 1:])
     # Values stay where they are in the mean.
     return replace(worth, usual=float(np.mean((values - worth.evened(values, lefts, rates))[known])))
 

@@ -214,7 +214,13 @@ class Forecasts:
         reached = [c for c in self.courses.values() if level in c.levels and not c.goes_on]
         everyone = np.array([course.at(level) for course in reached]).T
         asked = np.array([self.courses[trial].at(level) for trial in trials]).T
-        return regress(worth.evened(*asked), *ends[1:], worth.evened(*everyone))
+        found = regress(worth.evened(*asked), *ends[1:], worth.evened(*everyone))
+        if worth is NOTHING:
+            return found
+        return [
+            Forecast(one.mean, math.hypot(one.spread, doubt))
+            for one, doubt in zip(found, worth.doubts(*asked[1:]).tolist(), strict=True)
+        ]
 
     def _now(self, trial: int) -> Forecast:
         """A forecast for this trial alone, by those there are."""

@@ -74,7 +74,7 @@ def errors(problems: list[Problem], seeds: int) -> str:
     return " | ".join([*cells, f"{inside:.2f}"])
 
 
-def winners(problems: list[Problem], seeds: int, trials: int) -> str:
+def winners(problems: list[Problem], seeds: int, trials: int, chance: float) -> str:
     """The cells of a row: how often `trust` stops the best of so many random configs, and steps saved."""
     lost, saved = list[list[float]](), list[float]()
     for seed in range(seeds):
@@ -83,7 +83,13 @@ def winners(problems: list[Problem], seeds: int, trials: int) -> str:
             seed_here = key(seed, problem.name) & 0x7FFFFFFF
             history, runner = History(Objective(METRIC)), ReplayedRunner(Target(""), 1, trial_of(problem))
             Search(
-                *(Memory(), Random(problem.space, seed_here), Trust(Objective(METRIC)), runner, history),
+                *(
+                    Memory(),
+                    Random(problem.space, seed_here),
+                    Trust(Objective(METRIC), chance=chance),
+                    runner,
+                    history,
+                ),
                 Limits(trials=trials),
                 Plan(problem.steps, rungs(problem.steps), problem.steps, seed_here, 0),
                 StudyStarted(problem.name, {}, seed_here, {}, "", 0.0),
@@ -128,7 +134,10 @@ def main() -> None:
                 if wanted == "errors":
                     rows = [f"{words} | {errors(problems, given.seeds)}"]
                 elif wanted == "winners":
-                    rows = [f"{n}, {words} | {winners(problems, given.seeds, n)}" for n in (40, 80)]
+                    rows = [
+                        f"{n}, chance {chance}, {words} | {winners(problems, given.seeds, n, chance)}"
+                        for n, chance in ((40, 0.05), (40, 0.01), (80, 0.05))
+                    ]
                 else:
                     rows = [f"`{wanted}` {words} | {row(studies(wanted, problems, given.seeds))}"]
             print(*(f"| {one} |" for one in rows), sep="\n", flush=True)
