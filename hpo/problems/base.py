@@ -120,6 +120,12 @@ def _scheduled(instance: str, folder: Path | None) -> Problem:
     return scheduled(int(instance))
 
 
+def _programs(instance: str, folder: Path | None) -> Problem:
+    from hpo.problems.programs import programs
+
+    return programs(int(instance))
+
+
 def _perceptron(instance: str, folder: Path | None) -> Problem:
     from hpo.problems.perceptron import Perceptron
 
@@ -171,6 +177,7 @@ PROBLEMS: dict[str, Family] = {
     "honest": _synthetic("honest"),
     "costly": _synthetic("costly"),
     "schedules": Family(_scheduled, ("0", "1", "2", "3", "4")),
+    "programs": Family(_programs, ("0", "1", "2", "3", "4")),
     "perceptron": Family(_perceptron, ("0", "1", "2", "3", "4", "5")),
     "taskset": Family(_taskset, _TASKSET, recorded=True),
     "lcbench": Family(_lcbench, _LCBENCH, recorded=True),

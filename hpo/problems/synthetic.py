@@ -26,8 +26,8 @@ def _progress() -> np.ndarray:
     return np.arange(1, STEPS + 1) / STEPS
 
 
-def _power(progress: np.ndarray, speed: float, exponent: float) -> np.ndarray:
-    """Falls from near 1 to 0 as a power of the progress."""
+def power(progress: np.ndarray, speed: float, exponent: float) -> np.ndarray:
+    """(steps,) Falls from near 1 to 0 as a power of the progress."""
     low = (1 + speed) ** -exponent
     return ((1 + speed * progress) ** -exponent - low) / (1 - low)
 
@@ -116,7 +116,7 @@ _ANNEALED = Space(
 
 def _anneals(landscape: Landscape, config: Config, progress: np.ndarray) -> np.ndarray:
     rate = landscape.unit(config, "lr")
-    slow = 4.0 * (1 - rate) ** 1.5 * _power(progress, 15.0, 0.5)
+    slow = 4.0 * (1 - rate) ** 1.5 * power(progress, 15.0, 0.5)
     shaken = 0.5 * rate * rate * 0.5 * (1 + np.cos(np.pi * progress)) * np.minimum(1.0, 4 * progress)
     return slow + shaken
 
@@ -151,7 +151,7 @@ def _crosses(landscape: Landscape, config: Config, progress: np.ndarray) -> np.n
     quality = (landscape.chance - final) / (landscape.chance - landscape.floor)  # 1 at the optimum
     regular = 0.5 * landscape.unit(config, "dropout") + 0.5 * landscape.unit(config, "mixup")
     exponent = 2.2 - 1.2 * quality - 0.5 * regular
-    return (2.3 * landscape.chance - final) * _power(progress, 12.0, exponent)
+    return (2.3 * landscape.chance - final) * power(progress, 12.0, exponent)
 
 
 def _crossing(name: str, instance: int) -> Problem:
@@ -186,7 +186,7 @@ _BRANCHES = Space(
 
 def _branches_off(landscape: Landscape, config: Config, progress: np.ndarray) -> np.ndarray:
     speed = {"sgd": 6.0, "adamw": 15.0, "lion": 60.0}[str(config["optimizer"])]
-    return (1.2 * landscape.chance - landscape.final(config)) * _power(progress, speed, 0.8)
+    return (1.2 * landscape.chance - landscape.final(config)) * power(progress, speed, 0.8)
 
 
 def _branches(name: str, instance: int) -> Problem:
@@ -216,7 +216,7 @@ def _fits(landscape: Landscape, config: Config) -> bool:
 
 def _larger_is_slower(landscape: Landscape, config: Config, progress: np.ndarray) -> np.ndarray:
     speed = 40.0 * math.exp(-1.2 * _load(landscape, config))
-    return (1.1 * landscape.chance - landscape.final(config)) * _power(progress, speed, 0.7)
+    return (1.1 * landscape.chance - landscape.final(config)) * power(progress, speed, 0.7)
 
 
 def _memory(name: str, instance: int) -> Problem:
@@ -227,7 +227,7 @@ def _memory(name: str, instance: int) -> Problem:
 
 
 def _falls(landscape: Landscape, config: Config, progress: np.ndarray) -> np.ndarray:
-    return 0.8 * _power(progress, 10.0, 0.6)
+    return 0.8 * power(progress, 10.0, 0.6)
 
 
 def _honest(name: str, instance: int) -> Problem:

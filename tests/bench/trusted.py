@@ -1,19 +1,20 @@
-"""What it is worth that forecasts know schedules: the family `schedules`, with and without.
+"""What it is worth that forecasts know schedules, and that `trust` knows programs: with and without.
 
-python -m tests.bench.annealed [--seeds 10] [--only "errors; winners; random+trust; curve+trust; curve+pause"]
+python -m tests.bench.trusted [--seeds 10] [--only "errors; winners; random+trust; …; programs; …"]
 
 Errors: 20 random configs complete, 40 others are forecast on their way. Winners: so many random configs under
 `trust`, whatever they take. Studies: 20 trainings each. Without: the same code told of no schedule, which is
-what forecasts were before they knew of them.
+what forecasts were before they knew of them; so far by the family `schedules`. Last, a family each for
+programs: winners of 40 random configs; without, all are of one program.
 """
 
 import argparse
+import contextlib
 from collections import defaultdict
 from unittest.mock import patch
 
 import numpy as np
 
-from hpo.annealing import annealing_of
 from hpo.bench.contender import contender
 from hpo.bench.play import Run, play, rungs
 from hpo.bench.score import interval
@@ -24,6 +25,7 @@ from hpo.limits import Limits
 from hpo.loop import Plan, Search
 from hpo.objective import Objective
 from hpo.problems.base import METRIC, Problem, build, expand, trial_of
+from hpo.programs import program_of
 from hpo.pruners.trust import Trust
 from hpo.runners.base import Target
 from hpo.runners.replayed import ReplayedRunner
@@ -35,6 +37,7 @@ from trials.spec import TrialSpec
 _COMPLETED, _ASKED, _TRAININGS = 20, 40, 20
 _LOOKED_AT = (1, 8, 32, 48, 64)  # of 81 steps
 
+_OF_PROGRAMS, _NO_PROGRAM = ("programs", "branches", "crossing"), program_of({})
 _ERRORS = (
     "| forecasts | step 1 | 8 | 32 | 48 | 64 | ends in 90 % |\n| --- | --- | --- | --- | --- | --- | --- |"
 )
@@ -124,13 +127,21 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--only", default="errors; winners; random+trust; curve+trust; curve+pause")
+    parser.add_argument(
+        "--only",
+        default="errors; winners; random+trust; curve+trust; curve+pause; programs; branches; crossing",
+    )
     given = parser.parse_args()
-    problems = [build(name) for name in expand(["schedules"])]
     for wanted in (one.strip() for one in given.only.split(";")):
-        print({"errors": _ERRORS, "winners": _WINNERS}.get(wanted, _STUDIES))
-        for words, told in (("with", annealing_of), ("without", lambda spec: None)):
-            with patch("hpo.forecasts.annealing_of", told):
+        of_programs = wanted in _OF_PROGRAMS
+        problems = [build(name) for name in expand([wanted if of_programs else "schedules"])]
+        print({"errors": _ERRORS}.get(wanted, _WINNERS if of_programs or wanted == "winners" else _STUDIES))
+        for words in ("with", "without"):
+            with contextlib.ExitStack() as stack:
+                if words == "without" and of_programs:
+                    stack.enter_context(patch("hpo.pruners.trust.program_of", lambda config: _NO_PROGRAM))
+                elif words == "without":
+                    stack.enter_context(patch("hpo.forecasts.annealing_of", lambda spec: None))
                 if wanted == "errors":
                     rows = [f"{words} | {errors(problems, given.seeds)}"]
                 elif wanted == "winners":
@@ -138,6 +149,8 @@ def main() -> None:
                         f"{n}, chance {chance}, {words} | {winners(problems, given.seeds, n, chance)}"
                         for n, chance in ((40, 0.05), (40, 0.01), (80, 0.05))
                     ]
+                elif of_programs:
+                    rows = [f"`{wanted}`, {words} | {winners(problems, given.seeds, 40, 0.05)}"]
                 else:
                     rows = [f"`{wanted}` {words} | {row(studies(wanted, problems, given.seeds))}"]
             print(*(f"| {one} |" for one in rows), sep="\n", flush=True)
