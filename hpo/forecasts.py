@@ -10,11 +10,14 @@ A trial with a parent goes on on the parent's curve. Told the same events, a fre
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
+from hpo.annealing import NOTHING, Annealing, Worth, annealing_of, peak_of, worth_of
 from hpo.events import Event, TrialFinished, TrialPaused, TrialReported, TrialResumed, TrialStarted
 from hpo.objective import Objective
+from trials.spec import Report
 
 _REACH = 0.25  # width of the regression's weights, in quantiles of the value at the level
 _FLOOR = 0.02  # weight of what is far away
@@ -55,129 +58,28 @@ class Course:
     state: str = "running"
     goes_on: bool = False  # another trial took up its row
     has_rested: bool = False  # paused once: what it was forecast at its last pause is still taught from
+    annealing: Annealing | None = None  # how its rate falls, where its config says
+    peak: float = math.nan  # learning rate of its config
+    rates: dict[int, float] = field(default_factory=dict[int, float])  # level -> share of the peak there
+    last_rate: float = 0.0  # at the end of the longest budget
 
+    def _forecast(self, level: int, trials: Sequence[int]) -> list[Forecast]:
+        """How those end whose highest level this is, by those that went on."""
+        ends, worth = self._seen(level)
+        reached = [c for c in self.courses.values() if level in c.levels and not c.goes_on]
+        everyone = np.array([course.at(level) for course in reached]).T
+        asked = np.array([self.courses[trial].at(level) for trial in trials]).T
+        found = regress(worth.evened(*asked), *ends[1:], worth.evened(*everyone))
+        if worth is NOTHING:
+            return found
+        return [
+            Forecast(one.mean, math.hypot(one.spread, doubt))
+            for one, doubt in zip(found, worth.doubts(*asked[1:]).tolist(), strict=True)
+        ]
 
-class Forecasts:
-    """A listener that knows of every trial how it will probably end."""
-
-    def __init__(self, objective: Objective) -> None:
-        self._objective = objective
-        self.courses: dict[int, Course] = {}
-        self._rows: dict[str, int] = {}
-        self._whole = 0  # steps of the longest trials: what is forecast is the value there
-        self._known: dict[int, Forecast] = {}  # of ended trials
-        self._asked: dict[int, Forecast] = {}  # of running ones, since the last event
-        self._ended = self._renewed = 0
-
-    def tell(self, event: Event) -> None:
-        """Take in one event."""
-        self._asked.clear()
-        match event:
-            case TrialStarted(spec):
-                course = Course(spec.budget, 0)
-                parent = self._rows.get(spec.parent or "")
-                if parent is not None:
-                    before = self.courses[parent]
-                    before.goes_on = True
-                    base = before.base + (before.whole - before.base if before.state == "completed" else 0)
-                    course = Course(base + spec.budget, base, dict(before.levels), before.last)
-                self.courses[spec.trial] = course
-                if course.whole > self._whole:
-                    self._whole = course.whole
-                    self._renew()  # what was the end is one no more
-            case TrialReported(report):
-                if self._objective.metric in report.metrics:
-                    self._report(report.trial, report.spent, self._objective.value(report.metrics))
-            case TrialFinished():
-                course = self.courses[event.trial]
-                course.state = event.outcome
-                if event.row:
-                    self._rows[event.row] = event.trial
-                self._ended += 1
-                if self._is_final(course):
-                    self._known[event.trial] = Forecast(course.last, 0.0)
-                elif event.outcome in ("completed", "stopped"):
-                    self._known.pop(event.trial, None)
-                self._take_in(event.trial)
-            case TrialPaused():
-                course = self.courses[event.trial]
-                course.state, course.has_rested = "paused", True
-                self._ended += 1
-                self._known.pop(event.trial, None)
-                self._take_in(event.trial)
-            case TrialResumed():
-                self.courses[event.trial].state = "running"
-            case _:
-                pass
-
-    def _take_in(self, trial: int) -> None:
-        """Something new is known of an end: all forecasts at every one at first, then at a twentieth more."""
-        course = self.courses[trial]
-        if self._ended >= self._renewed + max(1, self._ended // 20):
-            self._renewed = self._ended
-            self._renew()
-        elif course.levels and trial not in self._known and not _is_broken(course):
-            self._known[trial] = self._now(course)
-
-    def _report(self, trial: int, spent: int, value: float) -> None:
-        course = self.courses[trial]
-        course.last = value
-        level = level_of(course.base + spent)
-        if level not in course.levels and math.isfinite(value):
-            course.levels[level] = value
-
-    def _is_final(self, course: Course) -> bool:
-        return course.state == "completed" and course.whole >= self._whole and math.isfinite(course.last)
-
-    def of(self, trial: int) -> Forecast | None:
-        """How the trial ends, or will; None where nothing is known, or it broke off."""
-        course = self.courses[trial]
-        if course.state != "running" or not course.levels:
-            return self._known.get(trial)
-        if trial not in self._asked:
-            self._asked[trial] = self._now(course)
-        return self._asked[trial]
-
-    def best(self, place: int = 1) -> float:
-        """The lowest final value that was seen, or the one at this place from it; infinite with fewer."""
-        found = sorted(forecast.mean for forecast in self._known.values() if forecast.spread == 0.0)
-        return found[place - 1] if len(found) >= place else math.inf
-
-    def beyond(self, level: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """((n,) values at the level, (n,) final values, (n,) their spreads) of ended ones that went on."""
-        found: list[tuple[float, float, float]] = []
-        for trial in reversed(self.courses):
-            course = self.courses[trial]
-            ended = self._known.get(trial)
-            if course.goes_on or ended is None or level not in course.levels:
-                continue
-            if ended.spread == 0.0 or max(course.levels) > level:
-                found.append((course.levels[level], ended.mean, ended.spread))
-                if len(found) == _MOST_PAIRS:
-                    break
-        values, finals, spreads = np.array(found, float).reshape(-1, 3).T
-        return values, finals, spreads
-
-    def reports(self, trials: Sequence[int]) -> np.ndarray:
-        """(n, L) what these reported at each level; nan where nothing finite, and for what broke off."""
-        found = np.full((len(trials), 1 + level_of(self._whole)), np.nan)
-        for row, trial in enumerate(trials):
-            if _is_broken(self.courses[trial]):
-                continue
-            levels = self.courses[trial].levels
-            found[row, list(levels)] = list(levels.values())
-        return found
-
-    def at(self, level: int) -> np.ndarray:
-        """(n,) values of all trials that reached the level."""
-        return np.array(
-            [c.levels[level] for c in self.courses.values() if level in c.levels and not c.goes_on]
-        )
-
-    def _now(self, course: Course) -> Forecast:
+    def _now(self, trial: int) -> Forecast:
         """A forecast for this trial alone, by those there are."""
-        level = max(course.levels)
-        return regress(np.array([course.levels[level]]), *self.beyond(level), self.at(level))[0]
+        return self._forecast(max(self.courses[trial].levels), [trial])[0]
 
     def _renew(self) -> None:
         """Every forecast anew, from the highest level down."""
@@ -193,8 +95,7 @@ class Forecasts:
                 open_at.setdefault(max(course.levels), []).append(trial)
         for level in sorted(open_at, reverse=True):
             trials = open_at[level]
-            values = np.array([self.courses[trial].levels[level] for trial in trials])
-            found = regress(values, *self.beyond(level), self.at(level))
+            found = self._forecast(level, trials)
             self._known.update(zip(trials, found, strict=True))
 
 

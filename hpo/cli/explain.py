@@ -34,7 +34,7 @@ _RULES = {
     "median": "a trial goes on while its best value is no worse than the middle one of the completed trials at "
     "the same rung (median)",
     "trust": "a trial is stopped where its forecast leaves next to no chance, at rungs that have ranked earlier "
-    "trials as they ended (trust)",
+    "trials as they ended, first of all those of its own program (trust)",
     "pause": "a trial makes room for others that are forecast to end better (pause)",
     "time is up": "the study had reached a limit",
     "target reached": "the study had reached a limit",

@@ -114,6 +114,18 @@ def _synthetic(name: str) -> Family:
     return Family(build, ("0", "1", "2", "3", "4"))
 
 
+def _scheduled(instance: str, folder: Path | None) -> Problem:
+    from hpo.problems.scheduled import scheduled
+
+    return scheduled(int(instance))
+
+
+def _programs(instance: str, folder: Path | None) -> Problem:
+    from hpo.problems.programs import programs
+
+    return programs(int(instance))
+
+
 def _perceptron(instance: str, folder: Path | None) -> Problem:
     from hpo.problems.perceptron import Perceptron
 
@@ -164,6 +176,8 @@ PROBLEMS: dict[str, Family] = {
     "memory": _synthetic("memory"),
     "honest": _synthetic("honest"),
     "costly": _synthetic("costly"),
+    "schedules": Family(_scheduled, ("0", "1", "2", "3", "4")),
+    "programs": Family(_programs, ("0", "1", "2", "3", "4")),
     "perceptron": Family(_perceptron, ("0", "1", "2", "3", "4", "5")),
     "taskset": Family(_taskset, _TASKSET, recorded=True),
     "lcbench": Family(_lcbench, _LCBENCH, recorded=True),

@@ -26,8 +26,8 @@ def _progress() -> np.ndarray:
     return np.arange(1, STEPS + 1) / STEPS
 
 
-def _power(progress: np.ndarray, speed: float, exponent: float) -> np.ndarray:
-    """Falls from near 1 to 0 as a power of the progress."""
+def power(progress: np.ndarray, speed: float, exponent: float) -> np.ndarray:
+    """(steps,) Falls from near 1 to 0 as a power of the progress."""
     low = (1 + speed) ** -exponent
     return ((1 + speed * progress) ** -exponent - low) / (1 - low)
 
@@ -90,11 +90,13 @@ class Synthetic:
         return self.pace(self.landscape, config)
 
 
-def _never(landscape: Landscape, config: Config) -> float:
+def never(landscape: Landscape, config: Config) -> float:
+    """Where it diverges: nowhere."""
     return 2.0
 
 
-def _always(landscape: Landscape, config: Config) -> bool:
+def always(landscape: Landscape, config: Config) -> bool:
+    """Whether it fits the memory: whatever the config."""
     return True
 
 
@@ -114,7 +116,7 @@ _ANNEALED = Space(
 
 def _anneals(landscape: Landscape, config: Config, progress: np.ndarray) -> np.ndarray:
     rate = landscape.unit(config, "lr")
-    slow = 4.0 * (1 - rate) ** 1.5 * _power(progress, 15.0, 0.5)
+    slow = 4.0 * (1 - rate) ** 1.5 * power(progress, 15.0, 0.5)
     shaken = 0.5 * rate * rate * 0.5 * (1 + np.cos(np.pi * progress)) * np.minimum(1.0, 4 * progress)
     return slow + shaken
 
@@ -126,7 +128,7 @@ def _diverges(landscape: Landscape, config: Config) -> float:
 
 
 def _annealed(name: str, instance: int) -> Problem:
-    return Synthetic(name, Landscape(_ANNEALED, instance, within=(0.2, 0.55)), _anneals, _diverges, _always)
+    return Synthetic(name, Landscape(_ANNEALED, instance, within=(0.2, 0.55)), _anneals, _diverges, always)
 
 
 # -- crossing: what starts fast ends early on a plateau; the best are slow -----------------------------------
@@ -149,11 +151,11 @@ def _crosses(landscape: Landscape, config: Config, progress: np.ndarray) -> np.n
     quality = (landscape.chance - final) / (landscape.chance - landscape.floor)  # 1 at the optimum
     regular = 0.5 * landscape.unit(config, "dropout") + 0.5 * landscape.unit(config, "mixup")
     exponent = 2.2 - 1.2 * quality - 0.5 * regular
-    return (2.3 * landscape.chance - final) * _power(progress, 12.0, exponent)
+    return (2.3 * landscape.chance - final) * power(progress, 12.0, exponent)
 
 
 def _crossing(name: str, instance: int) -> Problem:
-    return Synthetic(name, Landscape(_CROSSING, instance), _crosses, _never, _always)
+    return Synthetic(name, Landscape(_CROSSING, instance), _crosses, never, always)
 
 
 # -- branches: three optimizers with hyperparameters of their own; one is fast and ends no better -----------
@@ -184,11 +186,11 @@ _BRANCHES = Space(
 
 def _branches_off(landscape: Landscape, config: Config, progress: np.ndarray) -> np.ndarray:
     speed = {"sgd": 6.0, "adamw": 15.0, "lion": 60.0}[str(config["optimizer"])]
-    return (1.2 * landscape.chance - landscape.final(config)) * _power(progress, speed, 0.8)
+    return (1.2 * landscape.chance - landscape.final(config)) * power(progress, speed, 0.8)
 
 
 def _branches(name: str, instance: int) -> Problem:
-    return Synthetic(name, Landscape(_BRANCHES, instance), _branches_off, _never, _always)
+    return Synthetic(name, Landscape(_BRANCHES, instance), _branches_off, never, always)
 
 
 # -- memory: larger is better up to an edge that only trying shows -------------------------------------------
@@ -214,22 +216,22 @@ def _fits(landscape: Landscape, config: Config) -> bool:
 
 def _larger_is_slower(landscape: Landscape, config: Config, progress: np.ndarray) -> np.ndarray:
     speed = 40.0 * math.exp(-1.2 * _load(landscape, config))
-    return (1.1 * landscape.chance - landscape.final(config)) * _power(progress, speed, 0.7)
+    return (1.1 * landscape.chance - landscape.final(config)) * power(progress, speed, 0.7)
 
 
 def _memory(name: str, instance: int) -> Problem:
-    return Synthetic(name, Landscape(_MEMORY, instance, within=(0.4, 0.7)), _larger_is_slower, _never, _fits)
+    return Synthetic(name, Landscape(_MEMORY, instance, within=(0.4, 0.7)), _larger_is_slower, never, _fits)
 
 
 # -- honest: the control ------------------------------------------------------------------------------------
 
 
 def _falls(landscape: Landscape, config: Config, progress: np.ndarray) -> np.ndarray:
-    return 0.8 * _power(progress, 10.0, 0.6)
+    return 0.8 * power(progress, 10.0, 0.6)
 
 
 def _honest(name: str, instance: int) -> Problem:
-    return Synthetic(name, Landscape(_CROSSING, instance + 100), _falls, _never, _always)
+    return Synthetic(name, Landscape(_CROSSING, instance + 100), _falls, never, always)
 
 
 # -- costly: a step of a large model takes up to 64 times as long as one of a small one ---------------------
@@ -250,7 +252,7 @@ def _by_size(landscape: Landscape, config: Config) -> float:
 
 
 def _costly(name: str, instance: int) -> Problem:
-    return Synthetic(name, Landscape(_COSTLY, instance), _falls, _never, _always, _by_size)
+    return Synthetic(name, Landscape(_COSTLY, instance), _falls, never, always, _by_size)
 
 
 _FAMILIES: dict[str, Callable[[str, int], Problem]] = {

@@ -18,7 +18,7 @@ def concordance(values: np.ndarray, finals: np.ndarray) -> float:
     return float(same.mean())
 
 
-def wilson(share: float, count: int, z: float = 1.96) -> tuple[float, float]:
+def wilson(share: float, count: float, z: float = 1.96) -> tuple[float, float]:
     """The interval of a share of so many, each end at this quantile of the normal.
 
     Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", Journal of the American
@@ -33,7 +33,7 @@ def wilson(share: float, count: int, z: float = 1.96) -> tuple[float, float]:
     return max(0.0, low), min(1.0, high)
 
 
-def wilson_low(share: float, count: int) -> float:
+def wilson_low(share: float, count: float) -> float:
     """The low end of a share of so many, one-sided at 80 %. Pairs are not independent: trials are counted.
 
     >>> round(wilson_low(1.0, 5), 3)

@@ -2,28 +2,33 @@
 
 A short run flatters what is fast, and a schedule that has still to anneal hides what is good, so no rung
 ranks every program rightly. Here a rung may stop trials only once completed ones have shown that it ranks
-them as they end, with an interval; what it learns may take the trust away again. Then the forecast of the
+them as they end, with an interval, first of all those of the trial's own program (`hpo.pruners.ranking`);
+what it learns may take the trust away again. Then the forecast of the
 trial's end (`hpo.forecasts`) decides, not its rank: it stops where the chance of ending below the best
 completed trial, or of entering the `top`, is small.
 """
 
 import math
 from collections import defaultdict
+from collections.abc import Hashable
 
 import numpy as np
 
+from hpo.annealing import schedule_of
 from hpo.events import Event, TrialFinished, TrialReported, TrialStarted
 from hpo.forecasts import Forecasts, level_of, probability_below
 from hpo.objective import Objective
+from hpo.programs import Program, program_of
 from hpo.pruners.base import Audit
-from hpo.pruners.concordance import concordance, wilson_low
 from hpo.pruners.progress import Progress
-from schedules import spec as schedules
-from schedules.tuner_spec import is_tuner
+from hpo.pruners.ranking import Least, Ranking, ranking
 from trials.seeding import key
 from trials.spec import TrialSpec
 
 LEAST_CONCORDANCE = 0.65  # share of pairs, at the low end of its interval, that a trusted rung ranks rightly
+# Of so many first branches (other words and switches) so many trials complete before any is stopped: one
+# whose best begin slowest would otherwise be known by its worst alone.
+_BRANCHES, _OF_BRANCH = 5, 3
 _SETTLED = 0.1  # of the horizon that a trial may take once its schedule has risen, or after going on
 _LOOKS = 101  # places of the horizon at which its schedule is looked at
 
@@ -48,6 +53,8 @@ class Trust:
         self._calibration, self._chance, self._top, self._audits = calibration, chance, top, audits
         self._forecasts = Forecasts(objective)
         self._specs: dict[int, TrialSpec] = {}
+        self._programs: dict[int, Program] = {}
+        self._branches: set[Hashable] = set()  # the first ones
         self._lowest: dict[int, float] = defaultdict(lambda: math.inf)  # spent -> lowest value there
         self._judged: dict[int, int] = {}  # trial -> highest level at which it was judged
         self._audited: dict[int, Audit] = {}
@@ -60,6 +67,9 @@ class Trust:
         self._forecasts.tell(event)
         if isinstance(event, TrialStarted):
             self._specs[event.spec.trial] = event.spec
+            program = self._programs[event.spec.trial] = program_of(event.spec.config)
+            if len(self._branches) < _BRANCHES:
+                self._branches.add(program.branch)
             self._rises[event.spec.trial] = rises(event.spec)
         elif isinstance(event, TrialFinished):
             if event.trial in self._audited:
@@ -94,8 +104,8 @@ class Trust:
             return
         self._judged[trial] = level
         best, wanted = self._forecasts.best(), self._forecasts.best(self._top)
-        trusted = self._ranked(level)
-        if trusted is None or trusted[0] < LEAST_CONCORDANCE:
+        trusted = self._ranked(level, trial)
+        if trusted is None or trusted.low < LEAST_CONCORDANCE:
             return
         forecast = self._forecasts.of(trial)
         if not math.isfinite(value):
@@ -109,9 +119,7 @@ class Trust:
             )
         else:
             return
-        _, share, count = trusted
-        reason = f"trust: rung {spent}: {told}; it ranks {share:.0%} of the pairs of {count} ends rightly"
-        self._stop_or_audit(trial, spent, reason, best)
+        self._stop_or_audit(trial, spent, f"trust: rung {spent}: {told}; {trusted.words()}", best)
 
     def _stop_or_audit(self, trial: int, spent: int, reason: str, best: float = math.nan) -> None:
         """Stop a trial, unless it is one of those that run on as an audit and may beat `best`."""
@@ -120,26 +128,11 @@ class Trust:
         else:
             self._reasons.setdefault(trial, reason)
 
-    def _ranked(self, level: int) -> tuple[float, float, int] | None:
-        """(low end of the share of pairs ranked rightly, the share, completed trials); None with too few.
-
-        Levels beside this one count half as much: what holds here mostly holds there.
-        """
-        shares: list[float] = []
-        weights: list[float] = []
-        count = 0
-        for other, weight in ((level, 1.0), (level - 1, 0.5), (level + 1, 0.5)):
-            values, finals, spreads = self._forecasts.beyond(other)
-            values, finals = values[spreads == 0.0], finals[spreads == 0.0]
-            if other == level:
-                count = len(values)
-                if count < self._calibration:
-                    return None
-            if len(values) > 1:
-                shares.append(concordance(values, finals))
-                weights.append(weight * len(values))
-        share = float(np.average(shares, weights=weights)) if shares else 1.0
-        return wilson_low(share, count), share, count
+    def _ranked(self, level: int, trial: int) -> Ranking | None:
+        """How far a level ranks trials of this one's program; None with too few completed ones."""
+        is_first = self._programs[trial].branch in self._branches
+        least = Least(self._calibration, _OF_BRANCH if is_first else 0)
+        return ranking(self._forecasts.ends, level, self._programs, trial, least)
 
     def audits(self) -> list[Audit]:
         """Trials that would have been stopped and run on, where one value says what was lost."""
@@ -162,14 +155,10 @@ def rises(spec: TrialSpec) -> np.ndarray:
 
     >>> spec = TrialSpec(0, {"warmup_fraction": 0.1, "schedule": "linear"}, 0, 100, (100,), 100, 0)
     >>> float(rises(spec)[-1])
-    10.0
+    9.0
     """
-    config = spec.config
-    if not {"schedule", "warmup_fraction"} & config.keys() or is_tuner(config):
+    schedule = schedule_of(spec)
+    if schedule is None:
         return np.empty(0)
     steps = np.unique(np.linspace(0, spec.horizon, _LOOKS).round())
-    try:
-        factors = schedules.from_config(config, spec.horizon)(steps)
-    except ValueError:
-        return np.empty(0)  # a function may mean something else by these names
-    return steps[1:][np.diff(factors) > 1e-3]
+    return steps[1:][np.diff(schedule(steps)) > 1e-3]

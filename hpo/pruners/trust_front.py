@@ -74,12 +74,12 @@ class TrustFront(Trust):
         if not ahead(table[:, :-1], table[:, -1], list(rows).index(trial)):
             return
         self._judged[trial] = level
-        trusted = [part._ranked(level) for part in self._parts]
+        trusted = [part._ranked(level, trial) for part in self._parts]
         known = [one for one in trusted if one is not None]
         if len(known) < len(trusted) or not self._ends:
             return
-        low, share, count = min(known)
-        if low < LEAST_CONCORDANCE:
+        doubted = min(known, key=lambda one: one.low)
+        if doubted.low < LEAST_CONCORDANCE:
             return
         chance = min(self._chance_of_front(trial), self._chance_within(trial))
         if chance >= self._chance:
@@ -87,8 +87,8 @@ class TrustFront(Trust):
         self._stop_or_audit(
             trial,
             spent,
-            f"trust: rung {spent}: it would end in the front with a chance of {chance:.1%}; each metric "
-            f"ranks {share:.0%} or more of the pairs of {count} ends rightly",
+            f"trust: rung {spent}: it would end in the front with a chance of {chance:.1%}; by the metric "
+            f"that is ranked worst, {doubted.words()}",
         )
 
     def _chance_of_front(self, trial: int) -> float:

@@ -95,7 +95,8 @@ def test_first_rungs_mislead_except_where_they_are_honest(family: str) -> None:
     curves = [losses(one, config) for config in some(one, 150)]
     ended = np.array([c for c in curves if c is not None and math.isfinite(c[-1])])
     early, late = (float(spearmanr(ended[:, step - 1], ended[:, -1])[0]) for step in (1, 60))
-    assert late > 0.9
+    # What has yet to anneal there looks worse than it ends.
+    assert 0.5 < late < 0.9 if family == "schedules" else late > 0.9
     assert early > 0.95 if family in ("honest", "costly") else early < 0.7
 
 

@@ -6,14 +6,19 @@ import importlib
 import pytest
 
 MODULES = [
+    "hpo.annealing",
     "hpo.codec",
+    "hpo.forecasts",
     "hpo.history",
     "hpo.importance",
     "hpo.objective",
     "hpo.options",
+    "hpo.programs",
     "hpo.pruners.asha",
     "hpo.pruners.base",
     "hpo.pruners.median",
+    "hpo.pruners.ranking",
+    "hpo.pruners.trust",
     "hpo.pruners.never",
     "hpo.runners.cluster",
     "hpo.runners.joining",

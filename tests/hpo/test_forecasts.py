@@ -1,6 +1,7 @@
 """Forecasts of how trials end: from pairs, with an honest error, and along the curves of parents."""
 
 import math
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -8,13 +9,19 @@ import pytest
 from hpo.events import TrialFinished, TrialReported, TrialStarted
 from hpo.forecasts import Forecast, Forecasts, level_of, probability_below, regress
 from hpo.objective import Objective
-from trials.spec import Report, TrialSpec
+from trials.spec import Config, Report, TrialSpec, Value
 
 WHOLE = 32
 
 
-def start(forecasts: Forecasts, trial: int, budget: int = WHOLE, parent: str | None = None) -> None:
-    spec = TrialSpec(trial, {}, 0, budget, (*range(1, budget), budget), WHOLE, 0, parent)
+def start(
+    forecasts: Forecasts,
+    trial: int,
+    budget: int = WHOLE,
+    parent: str | None = None,
+    config: Config = MappingProxyType({}),
+) -> None:
+    spec = TrialSpec(trial, config, 0, budget, (*range(1, budget), budget), WHOLE, 0, parent)
     forecasts.tell(TrialStarted(spec, 0.0))
 
 
@@ -170,3 +177,73 @@ def test_a_slope_is_neither_negative_nor_steep_beyond_reason() -> None:
     falling = regress(np.array([0.0, 1.0]), values, 1 - values, none, values)
     assert falling[0].mean <= 1.0
     assert falling[0].mean >= falling[1].mean - 1e-9 or abs(falling[0].mean - falling[1].mean) < 0.8
+
+
+SHARP, HELD = "linear", "wsd(cooldown_fraction=0.25)"  # half annealed at step 16, and not at all
+
+
+def annealed(schedules: tuple[str, ...], count: int = 16) -> Forecasts:
+    """Trials of these schedules in turn, each 1.0 higher at step 16 where its rate has not fallen by then."""
+    forecasts, rng = Forecasts(Objective()), np.random.default_rng(3)
+    for trial in range(count):
+        named = schedules[trial % len(schedules)]
+        start(forecasts, trial, config={"schedule": named})
+        end = float(rng.uniform(1, 2))
+        report(forecasts, trial, 16, end + (1.5 if named == HELD else 0.5))
+        report(forecasts, trial, WHOLE, end)
+        finish(forecasts, trial)
+    return forecasts
+
+
+def asked(forecasts: Forecasts, schedule: str) -> Forecast:
+    """What a running trial is forecast that has 2.5 at step 16."""
+    start(forecasts, 90, config={"schedule": schedule})
+    report(forecasts, 90, 16, 2.5)
+    found = forecasts.of(90)
+    assert found is not None
+    return found
+
+
+def test_what_has_yet_to_anneal_is_forecast_to_fall_further() -> None:
+    held = asked(annealed((SHARP, HELD)), HELD)
+    sharp = asked(annealed((SHARP, HELD)), SHARP)
+    assert held.mean == pytest.approx(1.0, abs=0.25)
+    assert sharp.mean == pytest.approx(2.0, abs=0.25)
+    assert max(held.spread, sharp.spread) < 0.25
+    assert asked(annealed((SHARP, HELD)), "race").mean > held.mean + 0.3  # it finds its rates itself
+
+
+def test_high_rates_may_gain_more_by_annealing() -> None:
+    forecasts, rng = Forecasts(Objective()), np.random.default_rng(4)
+
+    def begin(trial: int, lr: float, named: str, end: float) -> None:
+        start(forecasts, trial, config={"schedule": named, "lr": lr})
+        report(forecasts, trial, 16, end + 10 * lr * (1.0 if named == HELD else 0.5))
+
+    for trial in range(32):
+        end = float(rng.uniform(1, 2))
+        begin(trial, 0.01 + 0.19 * (trial * 7 % 32) / 31, (SHARP, HELD)[trial % 2], end)
+        report(forecasts, trial, WHOLE, end)
+        finish(forecasts, trial)
+    for trial, (lr, named) in enumerate(((0.02, HELD), (0.2, HELD), (0.2, SHARP)), 90):
+        begin(trial, lr, named, 1.5)
+        found = forecasts.of(trial)
+        assert found is not None
+        assert found.mean == pytest.approx(1.5, abs=0.2)
+
+
+@pytest.mark.parametrize(
+    "config", [{"schedule": SHARP}, {"schedule": "cosine", "lr": 0.1}, {"warmup_fraction": 0.1}]
+)
+def test_where_all_have_one_schedule_it_changes_no_figure(config: dict[str, Value]) -> None:
+    def played(told: Config) -> list[Forecast | None]:
+        forecasts, rng = Forecasts(Objective()), np.random.default_rng(5)
+        for trial in range(14):
+            start(forecasts, trial, config=told)
+            early = float(rng.uniform(1, 2))
+            for spent in (2, 8, 16, *([WHOLE] if trial % 2 else [])):
+                report(forecasts, trial, spent, early / spent + 0.1 * float(rng.normal()))
+            finish(forecasts, trial, "completed" if trial % 2 else "stopped")
+        return [forecasts.of(trial) for trial in range(14)]
+
+    assert played(config) == played({})

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from hpo.bench.contender import contender
-from hpo.bench.play import play
+from hpo.bench.play import play, rungs
 from hpo.events import TrialFinished, TrialReported, TrialStarted
 from hpo.objective import Objective
-from hpo.problems.base import build
+from hpo.problems.base import build, trial_of
+from hpo.programs import program_of
 from hpo.pruners.base import Audit
 from hpo.pruners.concordance import concordance, wilson_low
 from hpo.pruners.trust import Trust
@@ -161,6 +162,102 @@ def test_shares_of_pairs_and_their_interval() -> None:
     assert concordance(np.array([1.0, 1.0]), np.array([2.0, 2.0])) == 1.0
     assert concordance(np.array([1.0, 2.0]), np.array([2.0, 1.0])) == 0.0
     assert wilson_low(0.9, 5) < wilson_low(0.9, 50) < 0.9
+
+
+def completed(pruner: Trust, trial: int, early: float, end: float, **config: Value) -> None:
+    start(pruner, trial, **config)
+    for spent in RUNGS[:-1]:
+        report(pruner, trial, spent, early)
+    report(pruner, trial, 32, end)
+    pruner.tell(TrialFinished(trial, "completed", 0.0))
+
+
+def of_two_programs(misled: int) -> Trust:
+    """Eight ends of one program that are ranked rightly, then so many of another that are ranked wrongly."""
+    pruner = Trust(Objective(), audits=0.0)
+    for trial in range(8):
+        completed(pruner, trial, 1.0 + 0.1 * trial, 0.5 + 0.1 * trial, model="plain")
+    for trial in range(10, 10 + misled):
+        completed(pruner, trial, 1.0 + 0.01 * trial, 0.95 - 0.01 * trial, model="deep")
+    return pruner
+
+
+def test_a_program_is_trusted_by_its_own_ends_although_others_are() -> None:
+    pruner = of_two_programs(misled=5)
+    start(pruner, 30, model="plain")
+    report(pruner, 30, 4, 1.65)
+    assert "pairs of 13 ends rightly, and 100% of the 8 of its own program" in pruner.reason(30)
+    start(pruner, 31, model="deep")
+    report(pruner, 31, 4, 1.65)
+    assert pruner.keep(31)
+
+
+def test_the_first_of_a_branch_are_not_stopped_and_those_of_later_ones_are_trusted_as_all() -> None:
+    pruner = of_two_programs(misled=0)
+    for trial, model in enumerate(("deep", "b", "c", "d", "e"), 30):
+        start(pruner, trial, model=model)
+        report(pruner, trial, 4, 1.65)
+        assert pruner.keep(trial) == (model != "e")
+    assert "it ranks 100% of the pairs of 8 ends rightly" in pruner.reason(34)
+    assert "its own" not in pruner.reason(34)
+    # Once three have ended, and as this rung ranks them.
+    for trial in range(40, 43):
+        completed(pruner, trial, 1.0 + 0.02 * trial, 0.02 * trial, model="deep")
+    start(pruner, 43, model="deep")
+    report(pruner, 43, 4, 1.9)
+    assert "and 100% of the 3 of its own program" in pruner.reason(43)
+
+
+def test_sizes_are_one_branch_and_a_size_with_ends_is_a_program() -> None:
+    pruner = Trust(Objective(), audits=0.0)
+    for trial in range(8):
+        completed(pruner, trial, 1.0 + 0.1 * trial, 0.5 + 0.1 * trial, width=trial, optimizer="sgd")
+    start(pruner, 30, width=99, optimizer="sgd")
+    report(pruner, 30, 4, 1.65)
+    assert pruner.reason(30).endswith("it ranks 100% of the pairs of 8 ends rightly")
+    # Where one size is ranked the other way round, it alone is not trusted.
+    for trial in range(10, 16):
+        completed(pruner, trial, 1.0 + 0.01 * trial, 0.95 - 0.01 * trial, width=64, optimizer="sgd")
+    for trial, width in ((31, 64), (32, 2)):
+        start(pruner, trial, width=width, optimizer="sgd")
+        report(pruner, trial, 8, 1.68)
+    assert pruner.keep(31)
+
+
+@pytest.mark.parametrize(
+    "other", [{"schedule": "linear"}, {"lr": 0.2}, {"read_every": 3}, {"train_families": 3}]
+)
+def test_what_rides_in_the_row_is_no_other_program(other: dict[str, Value]) -> None:
+    assert program_of({"lr": 0.1, "width": 8, **other}) == program_of({"lr": 0.1, "width": 8})
+    assert program_of({"lr": 0.1, "width": 9}) != program_of({"lr": 0.1, "width": 8})
+    assert program_of({"lr": 0.1, "width": 9}).branch == program_of({"lr": 0.1, "width": 8}).branch
+    assert (
+        program_of({"lr": 0.1, "nesterov": True}).branch != program_of({"lr": 0.1, "nesterov": False}).branch
+    )
+
+
+def test_the_best_is_kept_although_its_program_is_ranked_the_wrong_way_round(monkeypatch) -> None:
+    """Ten studies of 30 random configs, of four models of which the best begins behind all others."""
+    problems = [build(f"programs:{instance}") for instance in (1, 4)]
+
+    def is_lost(seed: int) -> bool:
+        problem = problems[seed % 2]
+        pruner, ends = Trust(Objective()), dict[int, float]()
+        rng = np.random.default_rng(seed)
+        for trial in range(30):
+            spec = TrialSpec(trial, problem.space.sample(rng), seed, 81, rungs(81), 81, 0)
+            ends[trial] = problem.final(spec.config)
+            pruner.tell(TrialStarted(spec, 0.0))
+            for reported in trial_of(problem)(spec):
+                pruner.tell(TrialReported(reported, 0.0))
+                if not pruner.keep(trial):
+                    break
+            pruner.tell(TrialFinished(trial, "completed" if pruner.keep(trial) else "stopped", 0.0))
+        return not pruner.keep(min(ends, key=lambda trial: ends[trial]))
+
+    assert not any(is_lost(seed) for seed in range(10))
+    monkeypatch.setattr("hpo.pruners.trust.program_of", lambda config: program_of({}))
+    assert sum(is_lost(seed) for seed in range(10)) >= 4
 
 
 @pytest.mark.slow
