@@ -97,6 +97,7 @@ class Search:
     clock: Callable[[], float] = time.time
     timers: Timers = field(default_factory=Timers)
     notices: Sequence[Noticed | EarlierTaken] = ()  # of what was found before the study began
+    orders: Orders | None = None  # that are given to it; None: all that there are in its folder
     problems: list[str] = field(default_factory=list[str])  # what the user should be told at the end
     _again: deque[TrialSpec] = field(default_factory=deque[TrialSpec])
     _known: dict[int, int] = field(default_factory=dict[int, int])  # restarted trial -> spent the journal has
@@ -108,10 +109,9 @@ class Search:
         {},
     )  # why the search ended, if for want of it, and what it was
     _reported: Reported = field(default_factory=Reported)
-    _orders: Orders = field(init=False)
 
     def __post_init__(self) -> None:
-        self._orders = Orders(self.folder)
+        self._orders = self.orders or Orders(self.folder)
         self._keeping = Keeping(self.folder, self.history, self.keep_rows, self.compared, self.replicas)
 
     def interrupt(self) -> None:
@@ -126,7 +126,6 @@ class Search:
             RunnerError: trials cannot execute at all.
             UsageError: a trial of the journal has one of the test seeds; nothing was written.
         """
-        self._orders.forget()
         with uncollected():  # a million trials are a fifth faster told
             for event in recorded:
                 self._tell(event)

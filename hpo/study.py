@@ -27,6 +27,7 @@ from hpo.listeners.mirror import Mirror
 from hpo.listeners.runs import Ending
 from hpo.loop import Interrupted, Search, versions
 from hpo.options import unknown
+from hpo.orders import Orders
 from hpo.pruners.base import Pruner
 from hpo.runners import base as runners
 from hpo.runners.storage import Storage
@@ -247,7 +248,11 @@ def search(
             sampler = config.sampler()
             notices.append(notice)
         notices += earlier_results(config, formers)
+        given = Orders(folder)
+        old = given.waiting()
         _lock(journal, note)
+        # From here on orders are of this search; until it looks for them they wait.
+        given.forget(old)
         if fresh and _has_begun(folder / JOURNAL):
             raise _exists(config, folder)  # begun by another process since we looked
         if fresh:
@@ -285,6 +290,7 @@ def search(
             replicas=config.replicas(),
             gains=config.gains(),
             clock=getattr(runner, "clock", time.time),  # a replayed study has a time of its own
+            orders=given,
         )
         interrupted = stopped = False
         with _drained_by_ctrl_c(loop, note):
