@@ -134,7 +134,12 @@ class StudyConfig:
     def gains(self) -> Gains | None:
         """What says whether going on is worth while; None where no bound is stated."""
         bound = self.limits.min_improvement
-        return None if bound is None else Gains(self.space, self.objective, self.seed, bound)
+        if bound is None:
+            return None
+        each = (
+            [bound[part.metric] for part in self.objective.parts] if isinstance(bound, Mapping) else [bound]
+        )
+        return Gains(self.space, self.objective, self.seed, *each)
 
     def sampler(self) -> Sampler:
         """The sampler it names."""
@@ -423,11 +428,7 @@ def build(
             f"{where} [limits] target is a value of {objective.final.metric}, which is known when the search "
             'is over: leave it out, or write [validation] folds_for = "all"'
         )
-    if limits.min_improvement is not None and not objective.is_single:
-        raise UsageError(
-            f"{where} [limits] min_improvement is of one metric without constraints, and the study "
-            f"{objective.words()}: leave it out, or use no_improvement"
-        )
+    _check_improvement(limits.min_improvement, objective, f"{where} [limits] min_improvement")
     if limits == Limits() or (limits.seconds is None and limits == Limits(target=limits.target)):
         limits = Limits(trials=DEFAULT_TRIALS, target=limits.target)
         filled["limits"]["trials"] = DEFAULT_TRIALS
@@ -509,6 +510,25 @@ def _check_pauses(filled: Mapping[str, Any], validated: Validation, where: str) 
         raise UsageError(
             f"{where} [search] pruner = {name!r} pauses trials, which have their fold models beside them: "
             "write [validation] folds_for = 'leading', or pruner = 'trust'"
+        )
+
+
+def _check_improvement(given: float | Mapping[str, float] | None, objective: Objective, place: str) -> None:
+    """What is worth going on for is said in the units of each metric."""
+    names = [part.metric for part in objective.parts]
+    if given is None or (not isinstance(given, Mapping) and len(names) == 1):
+        return
+    bounds = dict(given) if isinstance(given, Mapping) else dict.fromkeys(names, given)
+    for name in bounds:
+        if name not in names:
+            raise UsageError(f"{place}: {unknown('metric', name, names)}")
+    if bounds != given or len(bounds) < len(names):
+        right = ", ".join(f"{name} = {bounds.get(name, 0.001):g}" for name in names)
+        lacking = ", ".join(name for name in names if name not in bounds)
+        said = "one number" if bounds != given else f"nothing of {lacking}"
+        raise UsageError(
+            f"{place} says {said}, and the study {objective.words()}: write a number for each metric, in its "
+            f"units, such as {{{right}}}; on the command line --set 'limits.min_improvement={{{right}}}'"
         )
 
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from hpo import gain
 from hpo.collecting import uncollected
 from hpo.compared import compared
 from hpo.errors import HpoError, UsageError
@@ -287,7 +286,7 @@ class Search:
             return ""
         began = time.perf_counter()
         if self.gains is not None and (small := self.gains.small()) is not None:
-            self._gain = gain.reason(self.gains.bound, small), gain.table(self.gains.bound, small)
+            self._gain = self.gains.reason(small), self.gains.table(small)
             return self._gain[0]
         suggestions = self.sampler.ask(wanted)
         self.timers.ask += time.perf_counter() - began
