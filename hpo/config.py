@@ -539,7 +539,8 @@ def _check_replicas(filled: Mapping[str, Any], objective: Objective, limits: Lim
         return
     if objective.is_ranked:
         raise UsageError(
-            f"{place}: trials, not configs, are ranked by scores on shifted copies: write replicas = 1"
+            f"{place}: the winner is chosen by scores on shifted copies, which rank single trials and have "
+            "no mean over seeds: write replicas = 1"
         )
     most = Replicas(seeds["replicas"], seeds["leading"]).most
     for name, limit in (("trials", limits.trials), ("total_steps", limits.total_steps)):

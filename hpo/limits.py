@@ -70,8 +70,9 @@ class Limits:
         room = self.room(history, budget)
         if room is None or room > kept_free:
             return ""
-        if self.trials is not None and len(history.trials) + kept_free >= self.trials:
-            return f"{self.trials} trial{'s' if self.trials > 1 else ''}"
-        if self._is_stale(history):
+        begun = len(history.trials)
+        if self._is_stale(history) and (self.trials is None or begun < self.trials):
             return f"no improvement in {self.no_improvement} trials"
+        if self.trials is not None and begun + kept_free >= self.trials:
+            return f"{self.trials} trial{'s' if self.trials > 1 else ''}"
         return f"{self.total_steps} steps"

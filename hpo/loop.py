@@ -257,7 +257,7 @@ class Search:
                 self._end_paused(exhausted)
                 self._replicate()
                 if not self.history.is_running:
-                    if exhausted != self._exhausted() or self._room() == 0:
+                    if exhausted in (_NO_MORE, self._gain[0]) or self._room() == 0:
                         return exhausted
                     exhausted = ""  # what was kept free for replicas is not needed
             began = time.perf_counter()
@@ -302,10 +302,21 @@ class Search:
 
     def _room(self) -> int | None:
         """How many more configs may begin, so that there is room for the replicas; None when nothing says."""
+        if self._is_late():
+            return 0
         room = self.limits.room(self.history, self.plan.budget, self._until)
         return room if room is None else self.replicas.room(self.history, room)
 
+    def _is_late(self) -> bool:
+        """Whether the time that is left is for the replicas."""
+        if self.limits.seconds is None:
+            return False
+        left = self.limits.seconds - self.history.elapsed(self.clock())
+        return self.replicas.are_due(self.history, left, self.runner.busy()[1])
+
     def _exhausted(self) -> str:
+        if self._is_late():
+            return f"{self.limits.seconds:g} seconds, the last for replicas"
         kept_free = self.limits.spare(self.history, self.plan.budget) or 0
         return self.limits.exhausted(self.history, self.plan.budget, kept_free)
 
@@ -342,6 +353,8 @@ class Search:
         """Let paused trials go on that the pruner prefers to new ones."""
         if not isinstance(self.pruner, Pauser):
             return  # the study was taken up with another pruner: what is paused ends with it
+        if self._is_late():
+            return  # nobody knows whether it would end in time
         may_begin = not is_exhausted and self._room() != 0
         left = self.limits.left(self.history, self._until)
         if left is not None:
