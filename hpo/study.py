@@ -365,10 +365,11 @@ def earlier_results(config: StudyConfig, formers: Mapping[str, FormerStudy]) -> 
         UsageError: nothing of one of them has a place in this study.
     """
     now = time.time()
-    taken = [
-        mapping.taken(text, former, config.space, f"{_FROM} {text}", now) for text, former in formers.items()
-    ]
-    return [event for one in taken for event in (one, Noticed("earlier", mapping.words(one), now))]
+    bounds, found = config.objective.bounds, list[EarlierTaken | Noticed]()
+    for text, former in formers.items():
+        one = mapping.taken(text, former, config.space, f"{_FROM} {text}", now, bounds)
+        found += [one, Noticed("earlier", mapping.words(one, mapping.unsaid(former, bounds)), now)]
+    return found
 
 
 def _meanwhile(config: StudyConfig) -> tuple[Sampler, Pruner]:
