@@ -167,7 +167,8 @@ def decode(line: str | bytes) -> Event:
             fields["sets"] = tuple(DataSet(**one) for one in fields["sets"])
         elif kind is EarlierTaken:
             fields["results"] = tuple(
-                EarlierResult(one["config"], tuple(one["values"]), one["spread"]) for one in fields["results"]
+                EarlierResult(one["config"], tuple(one["values"]), one["spread"], one.get("excess", 0.0))
+                for one in fields["results"]
             )
             fields |= {name: tuple(fields[name]) for name in ("mapped", "lacking", "others")}
         elif kind is TrialScored:

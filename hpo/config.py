@@ -134,7 +134,12 @@ class StudyConfig:
     def gains(self) -> Gains | None:
         """What says whether going on is worth while; None where no bound is stated."""
         bound = self.limits.min_improvement
-        return None if bound is None else Gains(self.space, self.objective, self.seed, bound)
+        if bound is None:
+            return None
+        each = (
+            [bound[part.metric] for part in self.objective.parts] if isinstance(bound, Mapping) else [bound]
+        )
+        return Gains(self.space, self.objective, self.seed, *each)
 
     def sampler(self) -> Sampler:
         """The sampler it names."""
@@ -423,11 +428,7 @@ def build(
             f"{where} [limits] target is a value of {objective.final.metric}, which is known when the search "
             'is over: leave it out, or write [validation] folds_for = "all"'
         )
-    if limits.min_improvement is not None and not objective.is_single:
-        raise UsageError(
-            f"{where} [limits] min_improvement is of one metric without constraints, and the study "
-            f"{objective.words()}: leave it out, or use no_improvement"
-        )
+    _check_improvement(limits.min_improvement, objective, f"{where} [limits] min_improvement")
     if limits == Limits() or (limits.seconds is None and limits == Limits(target=limits.target)):
         limits = Limits(trials=DEFAULT_TRIALS, target=limits.target)
         filled["limits"]["trials"] = DEFAULT_TRIALS
@@ -512,6 +513,25 @@ def _check_pauses(filled: Mapping[str, Any], validated: Validation, where: str) 
         )
 
 
+def _check_improvement(given: float | Mapping[str, float] | None, objective: Objective, place: str) -> None:
+    """What is worth going on for is said in the units of each metric."""
+    names = [part.metric for part in objective.parts]
+    if given is None or (not isinstance(given, Mapping) and len(names) == 1):
+        return
+    bounds = dict(given) if isinstance(given, Mapping) else dict.fromkeys(names, given)
+    for name in bounds:
+        if name not in names:
+            raise UsageError(f"{place}: {unknown('metric', name, names)}")
+    if bounds != given or len(bounds) < len(names):
+        right = ", ".join(f"{name} = {bounds.get(name, 0.001):g}" for name in names)
+        lacking = ", ".join(name for name in names if name not in bounds)
+        said = "one number" if bounds != given else f"nothing of {lacking}"
+        raise UsageError(
+            f"{place} says {said}, and the study {objective.words()}: write a number for each metric, in its "
+            f"units, such as {{{right}}}; on the command line --set 'limits.min_improvement={{{right}}}'"
+        )
+
+
 def _check_replicas(filled: Mapping[str, Any], objective: Objective, limits: Limits, where: str) -> None:
     """Replicas are what the limits leave after the search, and are ranked by values of their own."""
     seeds, place = filled["seeds"], f"{where} [seeds] replicas = {filled['seeds']['replicas']!r}"
@@ -519,7 +539,8 @@ def _check_replicas(filled: Mapping[str, Any], objective: Objective, limits: Lim
         return
     if objective.is_ranked:
         raise UsageError(
-            f"{place}: trials, not configs, are ranked by scores on shifted copies: write replicas = 1"
+            f"{place}: the winner is chosen by scores on shifted copies, which rank single trials and have "
+            "no mean over seeds: write replicas = 1"
         )
     most = Replicas(seeds["replicas"], seeds["leading"]).most
     for name, limit in (("trials", limits.trials), ("total_steps", limits.total_steps)):

@@ -51,3 +51,22 @@ def ahead(values: np.ndarray, excess: np.ndarray, row: int) -> int:
     """
     found = fronts(values, excess)
     return int((found < found[row]).sum())
+
+
+def lead(values: np.ndarray, front: np.ndarray, units: np.ndarray) -> np.ndarray:
+    """(n,) how far ahead of a front each is, in units of the objectives; not above 0 for what it dominates.
+
+    The least, over its members, of the most, over the objectives, by which it is better than the member: by
+    so many units the front would have to be better in all to leave nothing that beats it there (additive
+    epsilon indicator; Zitzler et al., "Performance Assessment of Multiobjective Optimizers", IEEE
+    Transactions on Evolutionary Computation 7, 2003).
+
+    Args:
+        values: (n, m) objectives, minimised.
+        front: (k, m).
+        units: (m,) what counts as 1 in each.
+
+    >>> lead(np.array([[0.0, 3.0], [2.0, 2.0]]), np.array([[1.0, 2.0], [3.0, 0.0]]), np.ones(2))
+    array([1., 0.])
+    """
+    return ((front[:, None] - values) / units).max(2).min(0)

@@ -62,6 +62,7 @@ class EarlierResult:
     config: Config  # of hyperparameters that both studies have, and that are active here
     values: tuple[float, ...]  # of every metric, minimised; infinite where it broke off
     spread: float  # standard deviation where the value is a forecast; 0 for what was seen
+    excess: float = 0.0  # how far beyond this study's constraints, by what it reported of them
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """When a study ends. A limit that is None does not limit."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from hpo.history import History, Trial
@@ -19,7 +19,8 @@ class Limits:
     seconds: float | None = None  # of search, over all sessions
     target: float | None = None  # value of the metric, as the user knows it
     no_improvement: int | None = None  # trials in a row that ended without a new best
-    min_improvement: float | None = None  # of the metric, that going on must still promise (`hpo.gain`)
+    # Of the metric, or of each of several, that going on must still promise (`hpo.gain`).
+    min_improvement: float | Mapping[str, float] | None = None
 
     def left(self, history: History, until: Callable[[Trial], int] = _budget) -> int | None:
         """Steps that no running trial is sure to spend; None when nothing says.
@@ -69,8 +70,9 @@ class Limits:
         room = self.room(history, budget)
         if room is None or room > kept_free:
             return ""
-        if self.trials is not None and len(history.trials) + kept_free >= self.trials:
-            return f"{self.trials} trial{'s' if self.trials > 1 else ''}"
-        if self._is_stale(history):
+        begun = len(history.trials)
+        if self._is_stale(history) and (self.trials is None or begun < self.trials):
             return f"no improvement in {self.no_improvement} trials"
+        if self.trials is not None and begun + kept_free >= self.trials:
+            return f"{self.trials} trial{'s' if self.trials > 1 else ''}"
         return f"{self.total_steps} steps"

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from hpo import gain
 from hpo.collecting import uncollected
 from hpo.compared import compared
 from hpo.errors import HpoError, UsageError
@@ -97,6 +96,7 @@ class Search:
     clock: Callable[[], float] = time.time
     timers: Timers = field(default_factory=Timers)
     notices: Sequence[Noticed | EarlierTaken] = ()  # of what was found before the study began
+    orders: Orders | None = None  # that are given to it; None: all that there are in its folder
     problems: list[str] = field(default_factory=list[str])  # what the user should be told at the end
     _again: deque[TrialSpec] = field(default_factory=deque[TrialSpec])
     _known: dict[int, int] = field(default_factory=dict[int, int])  # restarted trial -> spent the journal has
@@ -108,10 +108,9 @@ class Search:
         {},
     )  # why the search ended, if for want of it, and what it was
     _reported: Reported = field(default_factory=Reported)
-    _orders: Orders = field(init=False)
 
     def __post_init__(self) -> None:
-        self._orders = Orders(self.folder)
+        self._orders = self.orders or Orders(self.folder)
         self._keeping = Keeping(self.folder, self.history, self.keep_rows, self.compared, self.replicas)
 
     def interrupt(self) -> None:
@@ -126,7 +125,6 @@ class Search:
             RunnerError: trials cannot execute at all.
             UsageError: a trial of the journal has one of the test seeds; nothing was written.
         """
-        self._orders.forget()
         with uncollected():  # a million trials are a fifth faster told
             for event in recorded:
                 self._tell(event)
@@ -259,7 +257,7 @@ class Search:
                 self._end_paused(exhausted)
                 self._replicate()
                 if not self.history.is_running:
-                    if exhausted != self._exhausted() or self._room() == 0:
+                    if exhausted in (_NO_MORE, self._gain[0]) or self._room() == 0:
                         return exhausted
                     exhausted = ""  # what was kept free for replicas is not needed
             began = time.perf_counter()
@@ -288,7 +286,7 @@ class Search:
             return ""
         began = time.perf_counter()
         if self.gains is not None and (small := self.gains.small()) is not None:
-            self._gain = gain.reason(self.gains.bound, small), gain.table(self.gains.bound, small)
+            self._gain = self.gains.reason(small), self.gains.table(small)
             return self._gain[0]
         suggestions = self.sampler.ask(wanted)
         self.timers.ask += time.perf_counter() - began
@@ -304,10 +302,21 @@ class Search:
 
     def _room(self) -> int | None:
         """How many more configs may begin, so that there is room for the replicas; None when nothing says."""
+        if self._is_late():
+            return 0
         room = self.limits.room(self.history, self.plan.budget, self._until)
         return room if room is None else self.replicas.room(self.history, room)
 
+    def _is_late(self) -> bool:
+        """Whether the time that is left is for the replicas."""
+        if self.limits.seconds is None:
+            return False
+        left = self.limits.seconds - self.history.elapsed(self.clock())
+        return self.replicas.are_due(self.history, left, self.runner.busy()[1])
+
     def _exhausted(self) -> str:
+        if self._is_late():
+            return f"{self.limits.seconds:g} seconds, the last for replicas"
         kept_free = self.limits.spare(self.history, self.plan.budget) or 0
         return self.limits.exhausted(self.history, self.plan.budget, kept_free)
 
@@ -344,6 +353,8 @@ class Search:
         """Let paused trials go on that the pruner prefers to new ones."""
         if not isinstance(self.pruner, Pauser):
             return  # the study was taken up with another pruner: what is paused ends with it
+        if self._is_late():
+            return  # nobody knows whether it would end in time
         may_begin = not is_exhausted and self._room() != 0
         left = self.limits.left(self.history, self._until)
         if left is not None:

@@ -8,7 +8,7 @@ import contextlib
 import json
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
@@ -90,7 +90,7 @@ class Orders:
             return []
         self._looked = now
         orders: list[Order] = []
-        for path in self._waiting():
+        for path in self.waiting():
             try:
                 orders.append(_read(path))
             except (OSError, ValueError) as error:
@@ -98,12 +98,13 @@ class Orders:
             self._remove(path)
         return orders
 
-    def forget(self) -> None:
-        """Drop what was ordered of a search that is gone."""
-        for path in self._waiting():
+    def forget(self, old: Iterable[Path]) -> None:
+        """Drop what was ordered of a search that is gone: what waited before this one had the journal."""
+        for path in old:
             self._remove(path)
 
-    def _waiting(self) -> list[Path]:
+    def waiting(self) -> list[Path]:
+        """Files of the orders that nobody has taken, the oldest first."""
         if self._folder is None:
             return []
         return [path for path in sorted(self._folder.glob(_FILES)) if path.name not in self._seen]

@@ -1,8 +1,8 @@
 """Leading configs trained again with other seeds, so that the winner is not the luckiest of many single runs.
 
-The last trials that the limits allow are kept free for them. When nothing else can begin or runs, the
-leading configs are trained until each has as many seeds as are wanted. Which they are, and with which seeds,
-follows from the journal alone.
+The last trials that the limits allow are kept free for them, and the time that they will take. When nothing
+else can begin or runs, the leading configs are trained until each has as many seeds as are wanted. Which they
+are, and with which seeds, follows from the journal alone.
 
 That a config is to be judged by several seeds, other ones than it is reported by: Eimer, Lindauer and
 Raileanu, "Hyperparameters in Reinforcement Learning and How To Tune Them", ICML 2023, arXiv:2306.01324.
@@ -11,6 +11,7 @@ Raileanu, "Hyperparameters in Reinforcement Learning and How To Tune Them", ICML
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 
 from hpo.history import LEAST_SEEDS, History, Trial
 from hpo.plan import Plan
@@ -19,6 +20,8 @@ from trials.spec import TrialSpec
 SHARE = 0.2  # of a study's trials that replicas are unless the user says more
 LEADING = 3  # configs
 _LEAST_LEADING = 2
+_RECENT = 64  # trials that say how long one takes
+_MARGIN = 1.1  # replicas may take a little longer than their first trials
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,26 @@ class Replicas:
         places = max(0, self.leading - len(self.leaders(history)) - may_lead)
         # Each that begins may lead, while there are places.
         return max(0, left // self.seeds if left < places * self.seeds else left - places * (self.seeds - 1))
+
+    def are_due(self, history: History, left: float, lanes: int) -> bool:
+        """Whether so many seconds are what a further trial, and then the replicas in so many lanes, need.
+
+        As long as the longest of the leading configs and of the newest trials took; never before one is
+        complete, or where seeds play no role.
+        """
+        newest = islice(reversed(history.trials.values()), _RECENT)
+        took = [one.reports[-1].seconds for one in newest if one.state == "completed" and one.reports]
+        if self.seeds < 2 or (took and left > 2 * _MARGIN * (1 + self.most) * max(took)):
+            return False  # who leads takes a look at every trial
+        leaders = self.leaders(history)
+        took += [one.reports[-1].seconds for one in leaders]
+        if not took or history.is_seedless:
+            return False
+        wanted = self.most
+        if any(history.replicas(one) for one in leaders):
+            may_lead = 1 + sum(one.replica_of is None for one in (*history.running, *history.paused))
+            wanted = min(wanted, len(self.missing(history)) + may_lead * (self.seeds - 1))
+        return left < _MARGIN * max(took) * (1 - (-wanted // max(1, lanes)))
 
 
 def usual(most: int | None) -> Replicas:

@@ -27,6 +27,7 @@ from hpo.listeners.mirror import Mirror
 from hpo.listeners.runs import Ending
 from hpo.loop import Interrupted, Search, versions
 from hpo.options import unknown
+from hpo.orders import Orders
 from hpo.pruners.base import Pruner
 from hpo.runners import base as runners
 from hpo.runners.storage import Storage
@@ -247,7 +248,11 @@ def search(
             sampler = config.sampler()
             notices.append(notice)
         notices += earlier_results(config, formers)
+        given = Orders(folder)
+        old = given.waiting()
         _lock(journal, note)
+        # From here on orders are of this search; until it looks for them they wait.
+        given.forget(old)
         if fresh and _has_begun(folder / JOURNAL):
             raise _exists(config, folder)  # begun by another process since we looked
         if fresh:
@@ -285,6 +290,7 @@ def search(
             replicas=config.replicas(),
             gains=config.gains(),
             clock=getattr(runner, "clock", time.time),  # a replayed study has a time of its own
+            orders=given,
         )
         interrupted = stopped = False
         with _drained_by_ctrl_c(loop, note):
@@ -359,10 +365,11 @@ def earlier_results(config: StudyConfig, formers: Mapping[str, FormerStudy]) -> 
         UsageError: nothing of one of them has a place in this study.
     """
     now = time.time()
-    taken = [
-        mapping.taken(text, former, config.space, f"{_FROM} {text}", now) for text, former in formers.items()
-    ]
-    return [event for one in taken for event in (one, Noticed("earlier", mapping.words(one), now))]
+    bounds, found = config.objective.bounds, list[EarlierTaken | Noticed]()
+    for text, former in formers.items():
+        one = mapping.taken(text, former, config.space, f"{_FROM} {text}", now, bounds)
+        found += [one, Noticed("earlier", mapping.words(one, mapping.unsaid(former, bounds)), now)]
+    return found
 
 
 def _meanwhile(config: StudyConfig) -> tuple[Sampler, Pruner]:

@@ -87,7 +87,7 @@ _KEYS: dict[str, dict[str, tuple[Any, str]]] = {
         "seconds": (None, "positive"),
         "target": (None, "number"),
         "no_improvement": (None, "count"),
-        "min_improvement": (None, "positive"),
+        "min_improvement": (None, "positive or positives"),
     },
     "report": {"targets": ({}, "table"), "compared": (COMPARED, "count")},
     "tracking": {"uri": ("sqlite:///mlflow.db", "text"), "experiment": ("hpo", "text")},
@@ -102,6 +102,11 @@ def default(section: str, key: str) -> Any:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _each(value: Any) -> list[Any]:
+    """The values of a table, what is none as one of them."""
+    return list(cast(Mapping[str, Any], value).values()) if isinstance(value, Mapping) and value else [value]
 
 
 def _are_texts(value: Any) -> bool:
@@ -151,6 +156,10 @@ def check(value: Any, wanted: str, place: str) -> Any:
             "'auto' or a number of at least 0",
         ),
         "positive": (_is_number(value) and value > 0, "a number above 0"),
+        "positive or positives": (
+            all(_is_number(one) and one > 0 for one in _each(value)),
+            "a number above 0, or a table with one for each metric",
+        ),
         "auto or positive": (
             value in ("auto",) or (_is_number(value) and value > 0),
             "'auto' or a number above 0",

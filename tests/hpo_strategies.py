@@ -357,6 +357,7 @@ events: st.SearchStrategy[Event] = st.one_of(
                 config=st.dictionaries(names, values, max_size=3),
                 values=st.lists(metric_values, min_size=1, max_size=2).map(tuple),
                 spread=st.floats(0, 1e6),
+                excess=st.floats(0, 1e9),
             ),
             max_size=3,
         ).map(tuple),

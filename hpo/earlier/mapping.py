@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from hpo.bounds import Bound
 from hpo.dominance import fronts
 from hpo.earlier.former import FormerStudy, FormerTrial, ends
 from hpo.errors import UsageError
@@ -23,6 +24,7 @@ from hpo.space.domains import same
 from trials.spec import Value
 
 MOST = 400  # trials of one source
+_LEAST_WITHIN = 2  # trials within the constraints, before the others count as broken off
 
 
 def mapped(space: Space, names: set[str]) -> tuple[str, ...]:
@@ -47,7 +49,14 @@ def restricted(space: Space, names: Sequence[str]) -> Space:
     return Space({name: space.domains[name] for name in names}, space.fixed, when)
 
 
-def taken(source: str, former: FormerStudy, space: Space, place: str, time: float) -> EarlierTaken:
+def taken(
+    source: str,
+    former: FormerStudy,
+    space: Space,
+    place: str,
+    time: float,
+    bounds: Sequence[Bound] = (),
+) -> EarlierTaken:
     """What of an earlier study this one can begin with.
 
     Raises:
@@ -67,12 +76,12 @@ def taken(source: str, former: FormerStudy, space: Space, place: str, time: floa
     if former.under_way:
         left_out["under way"] = former.under_way
     found: list[EarlierResult] = []
-    for trial, end in zip(former.trials, ends(former.trials), strict=True):
+    for trial, end in zip(former.trials, ends(former.trials, bounds), strict=True):
         config, why = _config(trial, here)
         if why or end is None:
             left_out[why or "nothing is known of their ends"] += 1
         else:
-            found.append(EarlierResult(config, end.values, end.spread))
+            found.append(EarlierResult(config, end.values, end.spread, end.excess))
     if not any(_is_value(one.values) for one in found):
         reasons = "; ".join(f"{count} {why}" for why, count in left_out.items())
         broke = f"{len(found)} broke off" if found else ""
@@ -98,13 +107,22 @@ def _whole(found: Sequence[EarlierResult]) -> list[EarlierResult]:
 
 
 def order(results: Sequence[EarlierResult]) -> list[int]:
-    """Places of the results, best first; those that broke off come last."""
+    """Places of the results, best first: within the constraints, beyond them, broken off."""
     values = np.array([one.values for one in results], float)
-    if values.shape[1] == 1:
-        ranks = np.zeros(len(values))
-    else:
-        ranks = fronts(np.where(np.isfinite(values), values, 1e300), np.zeros(len(values)))
+    excess = np.array([one.excess if _is_value(one.values) else math.inf for one in results])
+    ranks = fronts(np.where(np.isfinite(values), values, 1e300), excess)
     return sorted(range(len(values)), key=lambda place: (ranks[place], values[place, 0], place))
+
+
+def judged(results: Sequence[EarlierResult]) -> list[float]:
+    """Of every result what it counts for, by its first metric: as a trial of this study would.
+
+    One beyond the constraints counts as one that broke off; while hardly any keeps them, what counts is how
+    far each is beyond them (`hpo.samplers.scalarised`).
+    """
+    if sum(_is_value(one.values) and one.excess == 0 for one in results) < min(_LEAST_WITHIN, len(results)):
+        return [one.excess if _is_value(one.values) else math.inf for one in results]
+    return [one.values[0] if one.excess == 0 else math.inf for one in results]
 
 
 def _thinned(results: list[EarlierResult]) -> list[EarlierResult]:
@@ -167,12 +185,25 @@ def _number(text: str) -> float:
         return math.nan
 
 
-def words(told: EarlierTaken) -> str:
+def unsaid(former: FormerStudy, bounds: Sequence[Bound]) -> str:
+    """That trials say nothing of what is bounded here, and how they are taken; "" where all do."""
+    told = [trial for trial in former.trials if trial.reports]
+    lacking = {bound.metric: sum(not one.bounded.get(bound.metric) for one in told) for bound in bounds}
+    some = [f"{count} of {len(told)} do not report {name}" for name, count in lacking.items() if count]
+    return f"{' and '.join(some)}, which is bounded here: taken as if they kept it" if some else ""
+
+
+def words(told: EarlierTaken, unsaid: str = "") -> str:
     """What was taken, in one line."""
     broke = sum(not _is_value(one.values) for one in told.results)
+    beyond = sum(one.excess > 0 and _is_value(one.values) for one in told.results)
     forecast = sum(one.spread > 0 for one in told.results)
     trials = f"{len(told.results)} trial{'s' * (len(told.results) != 1)}"
-    detail = [f"{broke} broke off" * bool(broke), f"{forecast} by forecasts of their ends" * bool(forecast)]
+    detail = [
+        f"{broke} broke off" * bool(broke),
+        f"{beyond} beyond the constraints here" * bool(beyond),
+        f"{forecast} by forecasts of their ends" * bool(forecast),
+    ]
     line = f"from {told.source}: {trials} by {told.metric}"
     if any(detail):
         line += f" ({', '.join(filter(None, detail))})"
@@ -183,4 +214,4 @@ def words(told: EarlierTaken) -> str:
         line += f"; not here {', '.join(told.others)}"
     for why, count in told.left_out.items():
         line += f"; {count} left out: {why}"
-    return line
+    return f"{line}; {unsaid}" if unsaid else line

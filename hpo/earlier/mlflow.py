@@ -58,7 +58,12 @@ def former(uri: str, name: str, objective: Objective, names: Sequence[str], plac
         config: dict[str, Any] = {back.get(key, str(key)): text for key, text in run.data.params.items()}
         if outcome == "completed" and found:
             found = {**found, budget: found[max(found)]}
-        trials.append(FormerTrial(config, outcome, budget, found))
+        bounded = {
+            bound.metric: {max(found, default=1): run.data.metrics[key]}
+            for bound in objective.bounds
+            if (key := valid_name(bound.metric)) in run.data.metrics
+        }
+        trials.append(FormerTrial(config, outcome, budget, found, bounded))
     words = ", ".join(f"{part.metric}, {part.goal}imised" for part in objective.parts)
     return FormerStudy(words, trials, under_way=len(runs) - len(ended))
 

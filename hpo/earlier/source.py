@@ -1,7 +1,8 @@
 """Where earlier results come from: what `--from` takes, and how it is read.
 
 STUDY                     a study of ours, by name or folder
-optuna:URL#STUDY          a study in a storage of Optuna, such as optuna:sqlite:///old.db#digits
+optuna:URL#STUDY          a study in a storage of Optuna, such as optuna:sqlite:///old.db#digits, or in a
+                          journal file of Optuna by its path, such as optuna:journal.log#digits
 mlflow:URI#EXPERIMENT     the runs of an experiment, such as mlflow:sqlite:///mlflow.db#hpo
 """
 
@@ -35,7 +36,9 @@ def split(text: str, where: str) -> tuple[str, str, str]:
         return "", text, ""
     url, _, name = rest.rpartition("#")
     if not url or not name:
-        raise UsageError(f"{where} {text!r} must be {_forms()}: a URL, a # and a name")
+        raise UsageError(
+            f"{where} {text!r} must be {_forms()}: a URL, or the path of a journal of Optuna, a # and a name"
+        )
     return kind, url, name
 
 

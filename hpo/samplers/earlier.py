@@ -91,9 +91,10 @@ def _of_one(space: Space, told: EarlierTaken) -> list[Leader]:
     here = restricted(space, told.mapped)
     found: list[Leader] = []
     taken = np.empty((0, len(here.names)))
+    is_kept = any(one.excess == 0 and np.isfinite(one.values).all() for one in told.results)
     for rank, place in enumerate(order(told.results)):
         one = told.results[place]
-        if len(found) == MOST or not np.isfinite(one.values).all():
+        if len(found) == MOST or not np.isfinite(one.values).all() or (is_kept and one.excess > 0):
             break
         point = here.encode([one.config])
         if len(taken) and (np.abs(taken - point).max(1) < _APART).any():

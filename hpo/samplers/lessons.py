@@ -17,7 +17,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from hpo.earlier.mapping import restricted
+from hpo.earlier.mapping import judged, restricted
 from hpo.events import EarlierTaken
 from hpo.samplers.features import Features
 from hpo.samplers.gaussian import Kernel, Posterior, default, learn
@@ -41,9 +41,10 @@ class Lesson:
         here = restricted(space, told.mapped)
         self._features = Features(here)
         self._columns_of = [space.names.index(name) for name in here.names]
+        pairs = zip(told.results, judged(told.results), strict=True)
         results = [
-            Result(place, one.values[0], one.spread, not np.isfinite(one.values[0]), place)
-            for place, one in enumerate(told.results)
+            Result(place, value, one.spread, not np.isfinite(value), place)
+            for place, (one, value) in enumerate(pairs)
         ]
         rows = kept_rows(results)
         values, extra = normal_scores(results)
@@ -84,7 +85,7 @@ class Lessons:
 
     def add(self, told: EarlierTaken) -> None:
         """Learn from one more; too few results make no model."""
-        if sum(np.isfinite(one.values[0]) for one in told.results) >= _LEAST and told.mapped:
+        if sum(map(math.isfinite, judged(told.results))) >= _LEAST and told.mapped:
             self._found.append(Lesson(self._space, told))
 
     @property

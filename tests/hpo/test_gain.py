@@ -2,12 +2,15 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from hpo import config as configs
+from hpo.bounds import Bound
+from hpo.dominance import fronts, lead
 from hpo.errors import UsageError
 from hpo.events import Event, StudyFinished, StudyStarted, TrialFinished, TrialReported, TrialStarted
 from hpo.gain import LEAST_TRIALS, Gains
@@ -162,14 +165,146 @@ def test_killed_anywhere_it_ends_as_it_would_have() -> None:
         assert [event.spec for event in again if isinstance(event, TrialStarted)] == wanted
 
 
-def test_a_bound_for_several_metrics_is_refused() -> None:
-    table = {
-        "task": f"{SAMPLE}:noisy",
-        "metric": ["val_loss", "price"],
-        "limits": {"trials": 9, "min_improvement": 0.1},
-    }
-    with pytest.raises(UsageError, match=r"min_improvement is of one metric without constraints"):
-        configs.build(table, "study.toml", Path.cwd())
-    table = {"task": f"{SAMPLE}:noisy", "limits": {"min_improvement": 0}}
-    with pytest.raises(UsageError, match=r"min_improvement = 0 must be a number above 0"):
-        configs.build(table, "study.toml", Path.cwd())
+PAIR = Objective("val_loss", others=(Objective("gain", "max"),))
+FLAT = Space({"a": Float(0.0, 1.0), "b": Float(0.0, 1.0)})
+UNITS = np.array([0.05, 0.05])
+
+
+def pair(config: Config) -> tuple[float, float]:
+    """Squares of the distances to two places; what lies between them is the front."""
+    a, b = float(config["a"]), float(config["b"])
+    return (a - 0.3) ** 2 + (b - 0.5) ** 2, (a - 0.7) ** 2 + (b - 0.5) ** 2
+
+
+def behind(seen: list[tuple[float, float]], most: float = math.inf) -> float:
+    """How far what was seen is behind the true front, in units; where `val_loss` may be so high at most."""
+    true = [pair({"a": a, "b": 0.5}) for a in np.linspace(0.3, 0.7, 401)]
+    kept = [one for one in true if one[0] <= most]
+    found = np.array([one for one in seen if one[0] <= most])
+    return float(lead(np.array(kept), found[fronts(found, np.zeros(len(found))) == 0], UNITS).max())
+
+
+def told(objective: Objective, some: list[Config]) -> Gains:
+    """Has heard of these, each with two metrics."""
+    gains = Gains(FLAT, objective, 0, 0.05, 0.05)
+    for number, config in enumerate(some):
+        for event in trial_of_pair(number, config, pair(config)):
+            gains.tell(event)
+    return gains
+
+
+def trial_of_pair(number: int, config: Config, values: tuple[float, float]) -> list[Event]:
+    started, _, finished = trial(number, config, 0.0)
+    said = {"val_loss": values[0], "gain": -values[1]}
+    return [started, TrialReported(Report(number, 4, 4, 0.0, said), 0.0), finished]
+
+
+def played_pair(
+    objective: Objective, sampler: str, seed: int, most: int, bounds: tuple[float, float] = (0.05, 0.05)
+) -> tuple[Gains, list[tuple[float, float]]]:
+    gains = Gains(FLAT, objective, seed, *bounds)
+    asked = samplers.build(sampler, FLAT, objective, seed)
+    seen: list[tuple[float, float]] = []
+    for number in range(most):
+        if gains.small() is not None:
+            break
+        config = asked.ask(1)[0].config
+        seen.append(pair(config))
+        for event in trial_of_pair(number, config, seen[-1]):
+            gains.tell(event)
+            asked.tell(event)
+    return gains, seen
+
+
+def test_of_several_metrics_what_is_left_is_less_than_the_bound_of_each() -> None:
+    for seed in SEEDS[:2]:
+        gains, seen = played_pair(PAIR, "curve", seed, 60)
+        assert LEAST_TRIALS <= len(seen) < 60
+        assert behind(seen) < 1
+        small = gains.gain()
+        assert small is not None
+        assert 0 <= small.low <= small.mean <= small.high < 1
+        assert gains.table(small)["bound"] == 1
+        assert "less than 0.05 in val_loss and 0.05 in gain (by " in gains.reason(small)
+
+
+def test_of_several_metrics_one_that_is_still_improving_goes_on() -> None:
+    for seed in SEEDS[:2]:
+        gains, seen = played_pair(PAIR, "random", seed, 18, (0.001, 0.001))
+        found = gains.gain()
+        assert len(seen) == 18
+        assert found is not None
+        # What are 0.05 there is 50 of this study's.
+        assert found.low < 1.5 * 50 * behind(seen)
+        assert found.high > 50 * behind(seen)
+
+
+def test_a_metric_that_is_the_same_for_all_is_no_reason_to_go_on() -> None:
+    gains = Gains(FLAT, PAIR, 0, 0.05, 1e-9)
+    for number in range(40):
+        config = FLAT.sample(stream(0, "config", number))
+        for event in trial_of_pair(number, config, (pair(config)[0], 3.0)):
+            gains.tell(event)
+    assert gains.small() is not None
+
+
+def test_only_what_may_keep_the_constraints_could_be_gained() -> None:
+    most = 0.03  # without it the other end of the front would count
+    bounded = replace(PAIR, bounds=(Bound("val_loss", high=most),))
+    for seed in SEEDS[:3]:
+        some = [FLAT.sample(stream(seed, "config", number)) for number in range(25)]
+        found = told(bounded, some).gain()
+        assert found is not None
+        assert found.low < 1.5 * behind([pair(config) for config in some], most)
+        assert found.high > behind([pair(config) for config in some], most)
+
+
+def test_what_lies_beyond_a_bound_is_nothing_that_could_be_gained() -> None:
+    high: list[float] = []
+    for objective in (PLAIN, replace(PLAIN, bounds=(Bound("a", 0.6),))):
+        gains = Gains(FLAT, objective, 0, 0.01)
+        for number in range(30):
+            drawn = FLAT.sample(stream(0, "config", number))
+            config = {**drawn, "a": 0.5 + 0.5 * float(drawn["a"])}
+            started, _, finished = trial(number, config, 0.0)
+            said = {"val_loss": config["a"], "a": config["a"]}
+            for event in (started, TrialReported(Report(number, 4, 4, 0.0, said), 0.0), finished):
+                gains.tell(event)
+        found = gains.gain()
+        assert found is not None
+        high.append(found.high)
+    assert high[0] > 0.3  # nobody has looked below 0.5
+    assert high[1] < 0.1
+
+
+def test_nothing_is_said_before_a_trial_keeps_the_constraints() -> None:
+    gains = Gains(SQUARE, replace(PLAIN, bounds=(Bound("price", high=1.0),)), 0, 0.01)
+    lenient = Gains(SQUARE, replace(PLAIN, bounds=(Bound("price", high=1.0),), is_lenient=True), 0, 0.01)
+    for number in range(20):
+        for event in trial(number, SQUARE.sample(stream(0, "config", number)), 1.0):
+            lenient.tell(event)
+            gains.tell(event)
+    assert gains.gain() is None
+    assert lenient.gain() is not None  # nobody reports the price, and that is allowed
+
+
+def test_a_bound_is_said_for_each_metric() -> None:
+    def built(limit: object, **others: object) -> configs.StudyConfig:
+        table = {"task": f"{SAMPLE}:noisy", "limits": {"trials": 9, "min_improvement": limit}, **others}
+        return configs.build(table, "study.toml", Path.cwd())
+
+    with pytest.raises(UsageError, match=r"min_improvement = 0 must be a number above 0, or a table"):
+        built(0)
+    with pytest.raises(UsageError, match=r"min_improvement = \{'val_loss': -1\} must be a number above 0"):
+        built({"val_loss": -1})
+    both = {"metric": ["val_loss", "price"]}
+    with pytest.raises(
+        UsageError, match=r"says one number, and the study .* such as \{val_loss = 0.1, price = 0.1\}; on"
+    ):
+        built(0.1, **both)
+    with pytest.raises(UsageError, match=r"min_improvement says nothing of price"):
+        built({"val_loss": 0.1}, **both)
+    with pytest.raises(UsageError, match=r"unknown metric 'prize'; did you mean 'price'"):
+        built({"val_loss": 0.1, "prize": 0.1}, **both)
+    for config in (built({"val_loss": 0.1, "price": 2}, **both), built({"val_loss": 0.1}), built(0.1)):
+        assert config.gains() is not None

@@ -61,6 +61,9 @@ def test_a_study_is_exhausted_when_there_is_no_room_and_says_by_what() -> None:
     assert Limits(trials=2).exhausted(played(DONE, DONE), BUDGET) == "2 trials"
     assert Limits(total_steps=25).exhausted(played(DONE, DONE), BUDGET) == "25 steps"
     assert Limits(no_improvement=1).exhausted(played(DONE, DONE), BUDGET) == "no improvement in 1 trials"
+    # Also where trials were kept free that replicas do not need.
+    both = Limits(trials=9, no_improvement=1)
+    assert both.exhausted(played(DONE, DONE), BUDGET, 7) == "no improvement in 1 trials"
 
 
 @pytest.mark.parametrize(

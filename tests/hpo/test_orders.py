@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from hpo import orders
+import hpo
+from hpo import orders, study
+from hpo.config import StudyConfig
 from hpo.events import (
     Event,
     Noticed,
@@ -15,14 +17,16 @@ from hpo.events import (
     StudyPaused,
     StudyResumed,
     StudyScaled,
+    StudyStarted,
     TrialFinished,
     TrialReported,
 )
 from hpo.limits import Limits
 from hpo.loop import Interrupted
 from hpo.orders import Order, Orders, give, withdraw
-from hpo.store import Memory
-from tests.hpo.test_loop import made, of
+from hpo.runners.base import Runner
+from hpo.store import Journal, Memory
+from tests.hpo.test_loop import SAMPLE, made, of
 
 
 @pytest.fixture(autouse=True)
@@ -45,8 +49,10 @@ def test_orders_are_taken_once_in_the_order_they_were_given(tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == []
     withdraw(tmp_path, give(tmp_path, "pause"))
     give(tmp_path, "pause")
-    box.forget()
-    assert box.take(silent) == []
+    old = box.waiting()
+    fresh = give(tmp_path, "resume")
+    box.forget(old)
+    assert box.take(silent) == [fresh]
     assert Orders(None).take(silent) == []
 
 
@@ -119,8 +125,7 @@ def test_a_paused_search_can_be_interrupted(tmp_path: Path) -> None:
         search.run()
     giving._timer.cancel()  # type: ignore[attr-defined]
     assert isinstance(list(store)[-1], StudyPaused)
-    # Taken up, it goes on, and what was ordered of the search that is gone is nothing to it.
-    give(tmp_path, "pause")
+    # Taken up, it goes on.
     history = made("curve", store=store, folder=tmp_path).run(list(store))
     assert history.finish is not None
     assert len(of(StudyPaused, store)) == 1
@@ -149,3 +154,39 @@ def test_an_order_that_cannot_be_read_is_a_notice(tmp_path: Path) -> None:
 
     made(store=store, folder=tmp_path, listeners=[Ear()]).run()
     assert [event.topic for event in of(Noticed, store)] == ["order"]
+
+
+def test_an_order_is_of_the_search_that_has_the_journal_when_it_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    table = {
+        "task": f"{SAMPLE}:curve",
+        "name": "mine",
+        "trial": {"steps": 20},
+        "limits": {"trials": 1},
+        "tracking": {"uri": "none"},
+    }
+    hpo.search(table)
+    folder = Path("studies/mine")
+    stale = give(folder, "pause")  # of the search that is gone
+
+    class Giving:
+        """Pauses the study before it has told of anything, and lets it go on once it is paused."""
+
+        def __init__(self, config: StudyConfig, runner: Runner, folder: Path) -> None:
+            self.folder = folder
+            self.early = give(folder, "pause")
+
+        def tell(self, event: Event) -> None:
+            if isinstance(event, StudyPaused) and event.order == self.early.name:
+                give(self.folder, "resume")
+
+    start = next(event for event in Journal(folder / study.JOURNAL) if isinstance(event, StudyStarted))
+    again = study.config_of(start, folder, ["limits.trials=2"])
+    giving: list[Giving] = []
+    history = study.search(again, folder, lambda *parts: giving.append(Giving(*parts)) or giving[0]).history
+    orders = [event.order for event in Journal(folder / study.JOURNAL) if isinstance(event, StudyPaused)]
+    assert orders == [giving[0].early.name] != [stale.name]
+    assert history.finish is not None
+    assert len(history.trials) == 2

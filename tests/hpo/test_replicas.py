@@ -142,6 +142,42 @@ def test_steps_are_kept_for_them_too() -> None:
     assert [len(some) for some in replicas_of(history).values()] == [2, 2, 2]
 
 
+@pytest.mark.parametrize("pruner", ["never", "asha", "pause"])
+@pytest.mark.parametrize("lanes", [1, 4])
+def test_time_is_kept_for_them_too(pruner: str, lanes: int) -> None:
+    # A trial takes as many seconds as it has steps.
+    seconds = 20.0 * BUDGET
+    events = searched(limits=Limits(seconds=seconds), pruner=pruner, lanes=lanes)
+    history = history_of(events)
+    assert history.elapsed() <= seconds
+    assert history.elapsed() > 0.7 * seconds
+    found = replicas_of(history)
+    leading = Replicas(3, 3).leaders(history)
+    assert all(len(found[one.spec.trial]) == 2 for one in leading)
+    assert {one.state for some in found.values() for one in some} == {"completed"}
+    assert history.finish is not None
+    assert history.finish.reason in ("800 seconds, the last for replicas", "time is up (800 s)")
+    assert history.best in leading
+
+
+def test_without_replicas_and_where_seeds_play_no_role_all_time_is_searched_in() -> None:
+    for name, replicas in (("noisy", Replicas()), ("curve", THREE)):
+        events = searched(name, limits=Limits(seconds=20.0 * BUDGET), replicas=replicas, lanes=2)
+        history = history_of(events)
+        assert history.finish is not None
+        assert history.finish.reason == "time is up (800 s)"
+        assert len(history.trials) >= 38
+
+
+def test_a_study_that_began_to_train_them_and_is_taken_up_with_more_time_searches_on() -> None:
+    events = searched(limits=Limits(seconds=12.0 * BUDGET))
+    runner = ReplayedRunner(Target(f"{SAMPLE}:noisy"), 4, began=events[-1].time)
+    again = searched(limits=Limits(seconds=30.0 * BUDGET), recorded=events, runner=runner)
+    history = history_of(again)
+    assert len(history.trials) > 60
+    assert all(len(history.replicas(one)) == 2 for one in Replicas(3, 3).leaders(history))
+
+
 def without_times(event: Event) -> str:
     return repr(replace(event, time=0.0))
 

@@ -4,8 +4,9 @@ import math
 
 import pytest
 
+from hpo.bounds import Bound
 from hpo.earlier.former import FormerStudy, FormerTrial, ends
-from hpo.earlier.mapping import MOST, as_value, mapped, order, restricted, taken, words
+from hpo.earlier.mapping import MOST, as_value, judged, mapped, order, restricted, taken, unsaid, words
 from hpo.errors import UsageError
 from hpo.space import Choice, Float, Int, Space
 
@@ -25,8 +26,8 @@ def done(config: dict[str, object], value: float = 1.0) -> FormerTrial:
     return FormerTrial(config, "completed", 10, {10: (value,)})
 
 
-def begun(*trials: FormerTrial, space: Space = SPACE):
-    return taken("old", FormerStudy("loss, minimised", trials), space, "--from old", 5.0)
+def begun(*trials: FormerTrial, space: Space = SPACE, bounds: tuple[Bound, ...] = ()):
+    return taken("old", FormerStudy("loss, minimised", trials), space, "--from old", 5.0, bounds)
 
 
 def test_hyperparameters_are_mapped_by_name_and_what_is_outside_or_inactive_is_left_out() -> None:
@@ -141,3 +142,52 @@ def test_of_many_trials_the_best_and_an_even_share_of_the_others_are_kept() -> N
     assert values[: MOST // 2] == list(range(MOST // 2))
     assert values[-1] == count - 1
     assert found.left_out == {f"beyond the {MOST} that are kept": count - MOST}
+
+
+SMALL = (Bound("bytes", high=100.0),)
+
+
+def sized(lr: float, value: float, size: float | None, outcome: str = "completed") -> FormerTrial:
+    told = {} if size is None else {"bytes": {10: size}}
+    return FormerTrial({"lr": lr, "optimizer": "adamw"}, outcome, 10, {10: (value,)}, told)  # type: ignore[arg-type]
+
+
+def test_an_earlier_trial_beyond_a_constraint_counts_as_it_would_here() -> None:
+    some = (
+        sized(0.01, 0.1, 200.0),  # best, and too large
+        sized(0.02, 0.3, 50.0),
+        sized(0.03, 0.2, 100.0),
+        sized(0.04, 0.4, None),
+        sized(0.05, 0.0, None, "failed"),
+    )
+    found = begun(*some, bounds=SMALL)
+    assert [one.excess for one in found.results] == [1.0, 0.0, 0.0, 0.0, 0.0]
+    assert [one.values[0] for one in found.results][:4] == [0.1, 0.3, 0.2, 0.4]
+    assert order(found.results) == [2, 1, 3, 0, 4]
+    assert judged(found.results) == [math.inf, 0.3, 0.2, 0.4, math.inf]
+    assert [one.excess for one in begun(*some).results] == [0.0] * 5, "without constraints nothing changes"
+    former = FormerStudy("loss, minimised", some)
+    assert unsaid(former, ()) == ""
+    line = words(found, unsaid(former, SMALL))
+    assert "(1 broke off, 1 beyond the constraints here)" in line
+    assert line.endswith("; 2 of 5 do not report bytes, which is bounded here: taken as if they kept it")
+
+
+def test_while_hardly_any_earlier_trial_keeps_the_constraints_the_least_far_beyond_is_the_best() -> None:
+    found = begun(sized(0.01, 0.1, 300.0), sized(0.02, 0.9, 150.0), sized(0.03, 0.5, 60.0), bounds=SMALL)
+    assert judged(found.results) == [2.0, 0.5, 0.0]
+    assert order(found.results) == [2, 1, 0]
+
+
+def test_a_stopped_trial_is_beyond_a_constraint_by_the_forecast_of_its_end() -> None:
+    falling = [
+        FormerTrial({"lr": 0.01}, "completed", 8, {8: (1.0,)}, {"bytes": {2: 150.0 + n, 8: 50.0 + n}})
+        for n in range(5)
+    ]
+    stopped = FormerTrial({"lr": 0.02}, "stopped", 8, {2: (1.0,)}, {"bytes": {2: 152.0}})
+    curves = [
+        FormerTrial(one.config, one.outcome, 8, {2: (2.0,), **one.reports}, one.bounded) for one in falling
+    ]
+    last = ends([*curves, stopped], SMALL)[-1]
+    assert last is not None
+    assert last.excess == 0.0

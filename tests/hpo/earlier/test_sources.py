@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from hpo.earlier.former import FormerStudy, ends
+from hpo.bounds import Bound
+from hpo.earlier.former import End, FormerStudy, ends
 from hpo.earlier.source import read, split
 from hpo.errors import UsageError
 from hpo.history import History
@@ -73,6 +74,59 @@ def test_a_study_of_optuna_is_read_with_its_direction_states_and_curves(optuna_d
     assert pruned.spread > 0
     assert pruned.values[0] == pytest.approx(-2.0, abs=0.5)
     assert hashlib.sha256(optuna_db.read_bytes()).hexdigest() == before
+
+
+def test_a_journal_file_of_optuna_is_read_by_its_path_and_never_written(
+    optuna_db: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    monkeypatch.chdir(tmp_path)
+    path = Path("journal.log")
+    optuna.copy_study(
+        from_study_name="one",
+        from_storage=f"sqlite:///{optuna_db}",
+        to_storage=JournalStorage(JournalFileBackend(str(path))),
+    )
+    with path.open("ab") as file:
+        file.write(b'{"op_code": 4, "study_')  # of a writer that was killed
+    path.chmod(0o400)
+    before, names = path.read_bytes(), sorted(tmp_path.iterdir())
+    for place in (path, path.absolute()):
+        found = source(f"optuna:{place}#one")
+        assert found.metric == "its value, maximised"
+        assert found.trials == source(f"optuna:sqlite:///{optuna_db}#one").trials
+    assert (path.read_bytes(), sorted(tmp_path.iterdir())) == (before, names)
+    with pytest.raises(UsageError, match="unknown study 'won'; did you mean 'one'"):
+        source("optuna:journal.log#won")
+
+
+def test_what_a_study_bounds_is_read_wherever_a_source_has_it(
+    mlflow_db: Path, tmp_path: Path, events_of_a_study
+) -> None:
+    import optuna
+
+    objective = Objective("val_loss", bounds=(Bound("bytes", high=10.0), Bound("val_loss", high=0.5)))
+    url = f"sqlite:///{tmp_path}/sized.db"
+    study = optuna.create_study(storage=url, study_name="sized")
+
+    def sized(trial: "optuna.Trial") -> float:
+        trial.set_user_attr("bytes", 8 * (1 + trial.number))
+        return trial.suggest_float("lr", 0.0, 1.0) * 0 + trial.number / 3
+
+    study.optimize(sized, n_trials=3)
+    found = source(f"optuna:{url}#sized", objective)
+    assert [end.excess for end in ends(found.trials, objective.bounds) if end] == pytest.approx(
+        [0.0, 0.6, 1.4 + 1 / 3]
+    )
+    bounded = Objective("val_loss", bounds=(Bound("val_loss", high=4.0),))
+    runs = source(f"mlflow:sqlite:///{mlflow_db}#digits", bounded)
+    assert [one.bounded["val_loss"] for one in runs.trials][:3] == [{20: 2.0}, {20: 3.0}, {20: 4.0}]
+    seconds = Objective("val_accuracy", "max", bounds=(Bound("seconds", high=0.5),))
+    ours = read("old", seconds, NAMES, "--from", lambda name: History(seconds, events_of_a_study))
+    assert ends(ours.trials, seconds.bounds)[0] == End((-0.9,), 0.0, 1.0)
 
 
 def test_of_several_values_of_optuna_those_that_are_sought_are_taken(optuna_db: Path) -> None:
@@ -161,6 +215,15 @@ def test_what_is_not_there_is_said_and_nothing_is_made(
         ),
         ("mlflow:http://127.0.0.1:9#digits", "http://127.0.0.1:9 cannot be read: API request"),
         ("optuna:old.db", "--from 'optuna:old.db' must be optuna:URL#STUDY or mlflow:URI#EXPERIMENT"),
+        (
+            "optuna:none.log#one",
+            "there is no file none.log: name a journal of Optuna by its path, a database",
+        ),
+        (
+            f"optuna:{optuna_db}#one",
+            "is no journal of Optuna; a database needs its URL, such as sqlite:///.*old.db",
+        ),
+        (f"optuna:{__file__}#one", "is no journal of Optuna; a database needs its URL"),
     ):
         with pytest.raises(UsageError, match=said):
             source(text)

@@ -1,6 +1,7 @@
 """What samplers make of earlier studies: starting points, and models believed as far as they agree."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hpo.objective import Objective
 from hpo.samplers.base import build, check
 from hpo.samplers.earlier import MOST, EarlierStarts, leaders
 from hpo.samplers.gaussian import Kernel, Posterior
+from hpo.samplers.lessons import Lesson
 from hpo.space import Choice, Float, Space
 from trials.spec import Config, Report, TrialSpec
 
@@ -51,6 +53,28 @@ def test_leaders_are_the_best_of_each_study_in_turn_and_not_near_each_other() ->
     assert found[1].config["y"] == 0.1
     SPACE.validate(found[1].config)  # x is drawn
     assert len(leaders(SPACE, [bowl(0.5, 0.5)], 0)) == MOST
+
+
+def test_what_is_beyond_the_constraints_is_led_by_nobody_while_others_keep_them() -> None:
+    points = [({"x": 0.1 + 0.2 * n, "y": 0.5}, float(n)) for n in range(5)]
+    event = told(points)
+    beyond = tuple(replace(one, excess=1.0 / (1 + n)) for n, one in enumerate(event.results))
+    some = replace(event, results=(*beyond[:2], *event.results[2:]))
+    assert [one.config["x"] for one in leaders(SPACE, [some], 0)] == pytest.approx([0.5, 0.7, 0.9])
+    # Where none keeps them, those that are less far beyond are better.
+    every = leaders(SPACE, [replace(event, results=beyond)], 0)
+    assert [one.config["x"] for one in every] == pytest.approx([0.9, 0.7, 0.5, 0.3, 0.1])
+
+
+def test_curve_models_earlier_trials_beyond_the_constraints_as_broken_off() -> None:
+    event = bowl(0.3, 0.7)
+    # What was best breaks a constraint; further away are those that keep it.
+    bounded = [replace(one, excess=float(one.config["x"] < 0.5)) for one in event.results]  # type: ignore[operator]
+    lessons = Lesson(SPACE, replace(event, results=tuple(bounded))), Lesson(SPACE, event)
+    at = np.array([[0.3, 0.7], [0.6, 0.7]])
+    (kept_there, kept_here), (free_there, free_here) = (one.expected(at) for one in lessons)
+    assert free_there < free_here
+    assert kept_there > kept_here
 
 
 def test_a_sampler_without_a_model_of_them_tries_the_leaders_first_and_then_goes_its_way() -> None:
