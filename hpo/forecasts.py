@@ -63,6 +63,161 @@ class Course:
     rates: dict[int, float] = field(default_factory=dict[int, float])  # level -> share of the peak there
     last_rate: float = 0.0  # at the end of the longest budget
 
+    def at(self, level: int) -> tuple[float, float, float]:
+        """The value at a level, how much of its annealing was still to come, and its rate; NaN: not known."""
+        return self.levels[level], self.rates.get(level, math.nan) - self.last_rate, self.peak
+
+    def look_ahead(self, whole: int) -> None:
+        """From now on its annealing is what comes within so many steps."""
+        self.last_rate = 0.0 if self.annealing is None else self.annealing.rate(whole)
+
+
+class Ends(NamedTuple):
+    """Pairs of a level, the newest first."""
+
+    trials: Sequence[int]
+    values: np.ndarray  # (n,) at the level
+    finals: np.ndarray  # (n,)
+    spreads: np.ndarray  # (n,) of the finals; 0 for what was seen
+
+
+class Forecasts:
+    """A listener that knows of every trial how it will probably end."""
+
+    def __init__(self, objective: Objective) -> None:
+        self._objective = objective
+        self.courses: dict[int, Course] = {}
+        self._rows: dict[str, int] = {}
+        self._whole = 0  # steps of the longest trials: what is forecast is the value there
+        self._known: dict[int, Forecast] = {}  # of ended trials
+        self._asked: dict[int, Forecast] = {}  # of running ones, since the last event
+        self._ended = self._renewed = 0
+
+    def tell(self, event: Event) -> None:
+        """Take in one event."""
+        self._asked.clear()
+        match event:
+            case TrialStarted(spec):
+                course = Course(spec.budget, 0, annealing=annealing_of(spec), peak=peak_of(spec))
+                parent = self._rows.get(spec.parent or "")
+                if parent is not None:
+                    before = self.courses[parent]
+                    before.goes_on = True
+                    base = before.base + (before.whole - before.base if before.state == "completed" else 0)
+                    course.whole, course.base = base + spec.budget, base
+                    course.levels, course.rates = dict(before.levels), dict(before.rates)
+                    course.last = before.last
+                self.courses[spec.trial] = course
+                course.look_ahead(self._whole)
+                if course.whole > self._whole:
+                    self._whole = course.whole
+                    for one in self.courses.values():
+                        one.look_ahead(self._whole)
+                    self._renew()  # what was the end is one no more
+            case TrialReported(report):
+                if self._objective.metric in report.metrics:
+                    self._report(report, self._objective.value(report.metrics))
+            case TrialFinished():
+                course = self.courses[event.trial]
+                course.state = event.outcome
+                if event.row:
+                    self._rows[event.row] = event.trial
+                self._ended += 1
+                if self._is_final(course):
+                    self._known[event.trial] = Forecast(course.last, 0.0)
+                elif event.outcome in ("completed", "stopped"):
+                    self._known.pop(event.trial, None)
+                self._take_in(event.trial)
+            case TrialPaused():
+                course = self.courses[event.trial]
+                course.state, course.has_rested = "paused", True
+                self._ended += 1
+                self._known.pop(event.trial, None)
+                self._take_in(event.trial)
+            case TrialResumed():
+                self.courses[event.trial].state = "running"
+            case _:
+                pass
+
+    def _take_in(self, trial: int) -> None:
+        """Something new is known of an end: all forecasts at every one at first, then at a twentieth more."""
+        course = self.courses[trial]
+        if self._ended >= self._renewed + max(1, self._ended // 20):
+            self._renewed = self._ended
+            self._renew()
+        elif course.levels and trial not in self._known and not _is_broken(course):
+            self._known[trial] = self._now(trial)
+
+    def _report(self, report: Report, value: float) -> None:
+        course = self.courses[report.trial]
+        course.last = value
+        level = level_of(course.base + report.spent)
+        if level not in course.levels and math.isfinite(value):
+            course.levels[level] = value
+            if course.annealing is not None:
+                course.rates[level] = course.annealing.rate(report.step)
+
+    def _is_final(self, course: Course) -> bool:
+        return course.state == "completed" and course.whole >= self._whole and math.isfinite(course.last)
+
+    def of(self, trial: int) -> Forecast | None:
+        """How the trial ends, or will; None where nothing is known, or it broke off."""
+        course = self.courses[trial]
+        if course.state != "running" or not course.levels:
+            return self._known.get(trial)
+        if trial not in self._asked:
+            self._asked[trial] = self._now(trial)
+        return self._asked[trial]
+
+    def best(self, place: int = 1) -> float:
+        """The lowest final value that was seen, or the one at this place from it; infinite with fewer."""
+        found = sorted(forecast.mean for forecast in self._known.values() if forecast.spread == 0.0)
+        return found[place - 1] if len(found) >= place else math.inf
+
+    def beyond(self, level: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """((n,) values at the level, (n,) final values, (n,) their spreads) of ended ones that went on."""
+        found = self.ends(level)
+        return found.values, found.finals, found.spreads
+
+    def ends(self, level: int) -> Ends:
+        """What ended trials that went on beyond the level had there, and how they ended.
+
+        Values are as if all had as much of their annealing still to come.
+        """
+        return self._seen(level)[0]
+
+    def _seen(self, level: int) -> tuple[Ends, Worth]:
+        """The pairs of a level, and what annealing is worth there by them."""
+        trials: list[int] = []
+        found: list[tuple[float, float, float, float, float]] = []
+        for trial in reversed(self.courses):
+            course = self.courses[trial]
+            ended = self._known.get(trial)
+            if course.goes_on or ended is None or level not in course.levels:
+                continue
+            if ended.spread == 0.0 or max(course.levels) > level:
+                trials.append(trial)
+                found.append((*course.at(level), ended.mean, ended.spread))
+                if len(found) == _MOST_PAIRS:
+                    break
+        values, lefts, peaks, finals, spreads = np.array(found, float).reshape(-1, 5).T
+        worth = NOTHING
+        if not np.isnan(lefts).all():
+            worth = worth_of(
+                np.minimum(values, _cut(values)), lefts, peaks, np.minimum(finals, _cut(finals)), spreads
+            )
+        return Ends(trials, worth.evened(values, lefts, peaks), finals, spreads), worth
+
+    def reports(self, trials: Sequence[int]) -> np.ndarray:
+        """(n, L) what these reported at each level; nan where nothing finite, and for what broke off."""
+        found = np.full((len(trials), 1 + level_of(self._whole)), np.nan)
+        for row, trial in enumerate(trials):
+            if _is_broken(self.courses[trial]):
+                continue
+            levels = self.courses[trial].levels
+            found[row, list(levels)] = list(levels.values())
+        return found
+
     def _forecast(self, level: int, trials: Sequence[int]) -> list[Forecast]:
         """How those end whose highest level this is, by those that went on."""
         ends, worth = self._seen(level)
