@@ -63,9 +63,9 @@ class Course:
     rates: dict[int, float] = field(default_factory=dict[int, float])  # level -> share of the peak there
     last_rate: float = 0.0  # at the end of the longest budget
 
-    def at(self, level: int) -> tuple[float, float, float]:
-        """The value at a level, how much of its annealing was still to come, and its rate; NaN: not known."""
-        return self.levels[level], self.rates.get(level, math.nan) - self.last_rate, self.peak
+    def still(self, level: int) -> tuple[float, float]:
+        """How much of its annealing was still to come at a level, and its rate; NaN: not known."""
+        return self.rates.get(level, math.nan) - self.last_rate, self.peak
 
     def look_ahead(self, whole: int) -> None:
         """From now on its annealing is what comes within so many steps."""
@@ -92,10 +92,21 @@ class Forecasts:
         self._known: dict[int, Forecast] = {}  # of ended trials
         self._asked: dict[int, Forecast] = {}  # of running ones, since the last event
         self._ended = self._renewed = 0
+        self._pairs: dict[int, tuple[Ends, Worth]] = {}  # level -> what was worked out since they changed
+        self._has_schedules = False  # whether anything is known of any trial's rate
 
     def tell(self, event: Event) -> None:
         """Take in one event."""
         self._asked.clear()
+        # What a trial reports that never ended nor rested is in no pair.
+        is_of_pairs = not isinstance(event, TrialReported) or event.report.trial in self._known
+        if is_of_pairs:
+            self._pairs.clear()
+        self._take(event)
+        if is_of_pairs:
+            self._pairs.clear()
+
+    def _take(self, event: Event) -> None:
         match event:
             case TrialStarted(spec):
                 course = Course(spec.budget, 0, annealing=annealing_of(spec), peak=peak_of(spec))
@@ -108,6 +119,7 @@ class Forecasts:
                     course.levels, course.rates = dict(before.levels), dict(before.rates)
                     course.last = before.last
                 self.courses[spec.trial] = course
+                self._has_schedules |= course.annealing is not None
                 course.look_ahead(self._whole)
                 if course.whole > self._whole:
                     self._whole = course.whole
@@ -188,8 +200,13 @@ class Forecasts:
 
     def _seen(self, level: int) -> tuple[Ends, Worth]:
         """The pairs of a level, and what annealing is worth there by them."""
+        if level not in self._pairs:
+            self._pairs[level] = self._look(level)
+        return self._pairs[level]
+
+    def _look(self, level: int) -> tuple[Ends, Worth]:
         trials: list[int] = []
-        found: list[tuple[float, float, float, float, float]] = []
+        found: list[tuple[float, float, float]] = []
         for trial in reversed(self.courses):
             course = self.courses[trial]
             ended = self._known.get(trial)
@@ -197,15 +214,16 @@ class Forecasts:
                 continue
             if ended.spread == 0.0 or max(course.levels) > level:
                 trials.append(trial)
-                found.append((*course.at(level), ended.mean, ended.spread))
+                found.append((course.levels[level], ended.mean, ended.spread))
                 if len(found) == _MOST_PAIRS:
                     break
-        values, lefts, peaks, finals, spreads = np.array(found, float).reshape(-1, 5).T
-        worth = NOTHING
-        if not np.isnan(lefts).all():
-            worth = worth_of(
-                np.minimum(values, _cut(values)), lefts, peaks, np.minimum(finals, _cut(finals)), spreads
-            )
+        values, finals, spreads = np.array(found, float).reshape(-1, 3).T
+        if not self._has_schedules or not trials:
+            return Ends(trials, values, finals, spreads), NOTHING
+        lefts, peaks = np.array([self.courses[trial].still(level) for trial in trials], float).T
+        worth = worth_of(
+            np.minimum(values, _cut(values)), lefts, peaks, np.minimum(finals, _cut(finals)), spreads
+        )
         return Ends(trials, worth.evened(values, lefts, peaks), finals, spreads), worth
 
     def reports(self, trials: Sequence[int]) -> np.ndarray:
@@ -221,15 +239,16 @@ class Forecasts:
     def _forecast(self, level: int, trials: Sequence[int]) -> list[Forecast]:
         """How those end whose highest level this is, by those that went on."""
         ends, worth = self._seen(level)
+        asked = [self.courses[trial] for trial in trials]
         reached = [c for c in self.courses.values() if level in c.levels and not c.goes_on]
-        everyone = np.array([course.at(level) for course in reached]).T
-        asked = np.array([self.courses[trial].at(level) for trial in trials]).T
-        found = regress(worth.evened(*asked), *ends[1:], worth.evened(*everyone))
+        values, everyone = (np.array([c.levels[level] for c in some]) for some in (asked, reached))
         if worth is NOTHING:
-            return found
+            return regress(values, *ends[1:], everyone)
+        left, others_left = (np.array([c.still(level) for c in some]).T for some in (asked, reached))
+        found = regress(worth.evened(values, *left), *ends[1:], worth.evened(everyone, *others_left))
         return [
             Forecast(one.mean, math.hypot(one.spread, doubt))
-            for one, doubt in zip(found, worth.doubts(*asked[1:]).tolist(), strict=True)
+            for one, doubt in zip(found, worth.doubts(*left).tolist(), strict=True)
         ]
 
     def _now(self, trial: int) -> Forecast:
@@ -238,6 +257,7 @@ class Forecasts:
 
     def _renew(self) -> None:
         """Every forecast anew, from the highest level down."""
+        self._pairs.clear()
         open_at: dict[int, list[int]] = {}
         for trial, course in self.courses.items():
             self._known.pop(trial, None)
@@ -252,6 +272,7 @@ class Forecasts:
             trials = open_at[level]
             found = self._forecast(level, trials)
             self._known.update(zip(trials, found, strict=True))
+            self._pairs.clear()
 
 
 def _is_broken(course: Course) -> bool:

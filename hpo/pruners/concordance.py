@@ -13,9 +13,18 @@ def concordance(values: np.ndarray, finals: np.ndarray) -> float:
     >>> concordance(np.array([1.0, 2.0, 3.0]), np.array([0.1, 0.3, 0.2]))
     0.6666666666666666
     """
-    first, second = np.triu_indices(len(values), 1)
-    same = np.sign(values[first] - values[second]) == np.sign(finals[first] - finals[second])
-    return float(same.mean())
+    return share_of(agreements(values, finals))
+
+
+def agreements(values: np.ndarray, finals: np.ndarray) -> np.ndarray:
+    """(n, n) whether two of n have the same order in both."""
+    return np.sign(values[:, None] - values) == np.sign(finals[:, None] - finals)
+
+
+def share_of(agreed: np.ndarray) -> float:
+    """The share of pairs that agree, of two or more."""
+    count = len(agreed)
+    return (int(np.count_nonzero(agreed)) - count) / (count * (count - 1))
 
 
 def wilson(share: float, count: float, z: float = 1.96) -> tuple[float, float]:

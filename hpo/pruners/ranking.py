@@ -14,7 +14,7 @@ import numpy as np
 
 from hpo.forecasts import Ends
 from hpo.programs import Program
-from hpo.pruners.concordance import concordance, wilson_low
+from hpo.pruners.concordance import agreements, share_of, wilson_low
 
 _BESIDE = 0.5  # what a neighbouring level counts: what holds here mostly holds there
 _BORROWED = 4  # ends that a share of more trials counts as, against one of fewer
@@ -69,20 +69,16 @@ def ranking(
         trial: whose program it is.
         least: completed trials that are needed.
     """
-    found = [_completed(ends(level))]
-    if len(found[0].trials) < least.of_all:
+    found = [_completed(ends(level), programs)]
+    if len(found[0].programs) < least.of_all:
         return None
-    found += [_completed(ends(level - 1)), _completed(ends(level + 1))]
-    everyone = _share(found, lambda other: True)
+    found += [_completed(ends(level - 1), programs), _completed(ends(level + 1), programs)]
+    everyone = _share(found, [np.ones(len(one.programs), bool) for one in found])
     program, own, is_program = programs[trial], None, False
     share, count = everyone.share, float(everyone.count)
     for by_sizes in (False, True):
-
-        def is_same(other: int, by_sizes: bool = by_sizes) -> bool:
-            one = programs[other]
-            return one == program if by_sizes else one.branch == program.branch
-
-        narrower = _share(found, is_same)
+        members = [one.same(program) if by_sizes else one.of_branch(program) for one in found]
+        narrower = _share(found, members)
         if not by_sizes and narrower.count < min(least.of_branch, everyone.count):
             return None
         if own is not None and narrower.count == own.count:
@@ -97,22 +93,36 @@ def ranking(
     return Ranking(wilson_low(share, count), everyone, own, is_program)
 
 
-def _completed(ends: Ends) -> Ends:
-    """Those whose final value was seen."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Completed:
+    """Trials whose final value was seen."""
+
+    programs: Sequence[Program]  # n of them
+    agreed: np.ndarray  # (n, n) whether two are ranked as they end
+
+    def same(self, program: Program) -> np.ndarray:
+        """(n,) whether it is of the program."""
+        return np.array([one == program for one in self.programs], bool)
+
+    def of_branch(self, program: Program) -> np.ndarray:
+        """(n,) whether it is of the program's branch."""
+        branch = program.branch
+        return np.array([one.branch == branch for one in self.programs], bool)
+
+
+def _completed(ends: Ends, programs: Mapping[int, Program]) -> _Completed:
     seen = ends.spreads == 0.0
-    trials = [trial for trial, is_seen in zip(ends.trials, seen.tolist(), strict=True) if is_seen]
-    return Ends(trials, ends.values[seen], ends.finals[seen], ends.spreads[seen])
+    trials = np.array(ends.trials, int)[seen].tolist()
+    return _Completed([programs[trial] for trial in trials], agreements(ends.values[seen], ends.finals[seen]))
 
 
-def _share(found: Sequence[Ends], belongs: Callable[[int], bool]) -> Share:
+def _share(found: Sequence[_Completed], members: Sequence[np.ndarray]) -> Share:
     """Of pairs that both belong: at a level, with its neighbours after it."""
     shares: list[float] = []
     weights: list[float] = []
-    counts: list[int] = []
-    for place, ends in enumerate(found):
-        member = np.array([belongs(trial) for trial in ends.trials], bool)
-        counts.append(int(member.sum()))
-        if counts[-1] > 1:
-            shares.append(concordance(ends.values[member], ends.finals[member]))
-            weights.append((_BESIDE if place else 1.0) * counts[-1])
+    counts = [int(member.sum()) for member in members]
+    for place, (one, member, count) in enumerate(zip(found, members, counts, strict=True)):
+        if count > 1:
+            shares.append(share_of(one.agreed if member.all() else one.agreed[member][:, member]))
+            weights.append((_BESIDE if place else 1.0) * count)
     return Share(float(np.average(shares, weights=weights)) if shares else 1.0, counts[0])
