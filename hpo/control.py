@@ -1,9 +1,10 @@
 """Tell a search that runs what to do, and wait for its answer: pause, go on, have other workers.
 
 The order goes through the study's folder (`hpo.orders`), the answer is an event of the journal. Where the
-folder is on another machine, `python -m hpo.control VERB FOLDER [WORKERS]` does it there.
+folder is on another machine, `python -m hpo.control VERB FOLDER [WORKERS [ADDRESS]]` does it there.
 """
 
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -76,7 +77,10 @@ def tell(folder: Path, verb: Verb, workers: int = 0, take_up: str = "", wake: st
     if isinstance(answer, StudyScaled):
         if answer.error:
             raise UsageError(f"study {name!r} cannot be scaled: {answer.error}")
-        return f"study {name!r} has {workers} worker{'s' * (workers > 1)} from now on, as trials end"
+        many = f"{workers} worker{'s' * (workers > 1)}"
+        if answer.note:
+            return f"study {name!r} has up to {many} from now on: {answer.note}"
+        return f"study {name!r} has {many} from now on, as trials end"
     if isinstance(answer, StudyPaused):
         return f"study {name!r} is paused: `{wake}` lets it go on"
     return f"study {name!r} goes on"
@@ -138,8 +142,10 @@ def main() -> None:
         if not (place / study.JOURNAL).is_file():
             known = ", ".join(path.name for path in study.folders(place.parent)) or "none"
             raise UsageError(f"no study {place} on the head; there: {known}")
-        wake = f"hpo resume {place.name} --address http://HEAD:8265"
         workers = int(rest[0]) if rest else 0
+        # As who asks names the head; an earlier `hpo` did not say.
+        head = rest[1] if len(rest) > 1 else "http://HEAD:8265"
+        wake = f"hpo resume {place.name} --address {shlex.quote(head)}"
         line = tell(place, cast(Verb, verb), workers, "hpo submit STUDY.toml --resume", wake)
     except HpoError as error:
         sys.stdout.write(f"hpo: {error}\n")

@@ -177,6 +177,7 @@ class StudyScaled:
     time: float
     order: str = ""
     error: str = ""  # why nothing was changed
+    note: str = ""  # why there are fewer for now
 
 
 @dataclass(frozen=True, slots=True)

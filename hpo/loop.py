@@ -222,12 +222,12 @@ class Search:
     def _scale(self, order: Order, now: float) -> None:
         if isinstance(self.runner, Scaling):
             # Done before it is told, as only then it is known whether it can be.
+            note = error = ""
             try:
-                self.runner.scale(order.workers)
-                error = ""
+                note = self.runner.scale(order.workers)
             except UsageError as found:
                 error = str(found)
-            self._publish([StudyScaled(order.workers, now, order.name, error)])
+            self._publish([StudyScaled(order.workers, now, order.name, error, note)])
             return
         error = (
             "its trials train in the process of the search, which is its one worker: end it and take it up "

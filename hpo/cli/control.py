@@ -57,6 +57,6 @@ def tell_there(which: str, address: str, there: str, verb: Verb, workers: int = 
     """Have the head that has the study tell its search; what it did, as a line."""
     head = head_at(address)
     found = heads.find(head, which, there)
-    more = [str(workers)] if verb == "scale" else []
-    text = heads.said(head, verb, ["hpo.control", verb, found.folder, *more], _PATIENCE)
+    words = ["hpo.control", verb, found.folder, str(workers), address]
+    text = heads.said(head, verb, words, _PATIENCE)
     return text.splitlines()[-1]  # what Ray says comes before

@@ -319,7 +319,9 @@ def _run(config: StudyConfig, folder: Path, json: bool, debug: bool) -> None:
 
     def listener(config: StudyConfig, runner: runners.Runner, folder: Path) -> console.Console:
         one = console.build(
-            "json" if json else "auto", config.objective, config.limits, runner.busy, folder=folder
+            *("json" if json else "auto", config.objective, config.limits, runner.busy),
+            folder=folder,
+            called=study.named(folder),
         )
         shown.append(one)
         return one

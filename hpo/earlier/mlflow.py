@@ -1,6 +1,7 @@
 """The runs of an MLflow experiment as an earlier study, those that our own mirror wrote among them."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from mlflow.exceptions import MlflowException
@@ -32,6 +33,10 @@ def former(uri: str, name: str, objective: Objective, names: Sequence[str], plac
         UsageError: the store cannot be read, has no such experiment, or no run of it has the metric.
     """
     check_table(uri, "experiments", "tracking store of MLflow", place)
+    if ":" not in uri and uri != "databricks" and not Path(uri).is_dir():
+        raise UsageError(
+            f"{place}: there is no folder {uri}; a database has a URI, such as sqlite:///mlflow.db"
+        )
     try:
         client: Any = MlflowClient(uri)
         found = client.get_experiment_by_name(name)

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Sequence
 
 from hpo.earlier.former import FormerStudy
-from hpo.errors import MissingDependency, UsageError
+from hpo.errors import MissingDependency, StudyNotFound, UsageError
 from hpo.history import History
 from hpo.listeners.mirror import QUIET
 from hpo.objective import Objective
@@ -91,4 +91,8 @@ def read(
         raise MissingDependency(f"{place} needs {kind}: install it, or leave it out ({error})") from error
     from hpo.earlier import ours
 
-    return ours.former(study(url), objective, place)
+    try:
+        history = study(url)
+    except StudyNotFound as error:
+        raise UsageError(f"{place}: {error}") from error
+    return ours.former(history, objective, place)

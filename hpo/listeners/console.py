@@ -56,6 +56,7 @@ def build(
     stream: TextIO | None = None,
     since: float | None = None,
     folder: Path | None = None,
+    called: str = "",
 ) -> Console:
     """The console of this mode; "auto" is "rich" on a terminal and "plain" elsewhere.
 
@@ -67,6 +68,7 @@ def build(
         stream: instead of standard output.
         since: events before this time (seconds since the epoch) are not shown; now, unless given.
         folder: of the study, where the rates lie that are found while training.
+        called: how a command line names the study; by its name, unless given.
 
     Raises:
         MissingDependency: mode "rich" without the package.
@@ -78,14 +80,14 @@ def build(
     if mode == "json":
         return Json(out, since)
     if mode == "plain":
-        return Plain(Lines(out), objective, limits, since)
+        return Plain(Lines(out), objective, limits, since, called)
     if mode == "quiet":
         return Quiet()
     try:
         from hpo.listeners.live import Live
     except ImportError as error:
         raise MissingDependency("the live display needs rich: install it, or use plain lines") from error
-    return Live(out, objective, limits, lanes, since, folder)
+    return Live(out, objective, limits, lanes, since, folder, called)
 
 
 class Lines:
@@ -136,11 +138,14 @@ class Json(Quiet):
 class Plain:
     """A line when a trial ends, none for its reports."""
 
-    def __init__(self, lines: Lines, objective: Objective, limits: Limits | None, since: float) -> None:
+    def __init__(
+        self, lines: Lines, objective: Objective, limits: Limits | None, since: float, called: str
+    ) -> None:
         self.history = History(objective)
         self.progress = Progress(limits)
         self._lines = lines
         self._since = since
+        self._called = called
 
     def tell(self, event: Event) -> None:
         """Take in one event; show it if it is worth a line."""
@@ -157,7 +162,7 @@ class Plain:
         elif isinstance(event, Noticed):
             self._lines.show(f"note: {event.text}")
         elif isinstance(event, StudyPaused | StudyResumed | StudyScaled):
-            self._lines.show(ordered(event))
+            self._lines.show(ordered(event, self.history, self._called))
         elif isinstance(event, TrialScored):
             self._lines.show(scored(self.history, event))
         elif isinstance(event, TrialFinished):
@@ -189,15 +194,16 @@ def opening(history: History) -> str:
     return " ".join(parts)
 
 
-def ordered(event: StudyPaused | StudyResumed | StudyScaled) -> str:
-    """One line on what the user ordered of a running search."""
+def ordered(event: StudyPaused | StudyResumed | StudyScaled, history: History, called: str) -> str:
+    """One line on what the user ordered of a running search; `called` by a command line, or by its name."""
     match event:
         case StudyPaused():
-            return "paused: `hpo resume` lets it go on"
+            assert history.study is not None
+            return f"paused: `hpo resume {called or history.study.name}` lets it go on"
         case StudyResumed():
             return "goes on"
-        case StudyScaled(workers, error=""):
-            return f"workers: {workers} from now on"
+        case StudyScaled(workers, error="", note=note):
+            return f"workers: {workers} from now on" + (f": {note}" if note else "")
         case StudyScaled(workers, error=error):
             return f"workers: not {workers}: {error}"
 

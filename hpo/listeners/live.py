@@ -58,12 +58,14 @@ class Live:
         lanes: Lanes | None,
         since: float,
         folder: Path | None = None,
+        called: str = "",
     ) -> None:
         self._console = rich.console.Console(file=stream, highlight=False, emoji=False, markup=False)
         self._history = History(objective)
         self._progress = Progress(limits)
         self._lanes = lanes
         self._since = since
+        self._called = called
         self._folder = folder  # of the study: where rates lie that are found while training
         self._followed: tuple[tuple[int, int], list[tuple[int, float]]] = ((-1, -1), [])
         # Reentrant: a note may come from a signal handler, in the middle of taking in an event.
@@ -96,7 +98,7 @@ class Live:
         elif isinstance(event, Noticed):
             self.note(f"note: {event.text}")
         elif isinstance(event, StudyPaused | StudyResumed | StudyScaled):
-            self.note(ordered(event))
+            self.note(ordered(event, self._history, self._called))
         elif isinstance(event, TrialScored):
             self.note(scored(self._history, event))
         elif isinstance(event, TrialFinished):

@@ -130,8 +130,10 @@ class Scaling(Runner, Protocol):
     *Law.* Whatever is asked for and whenever, every started trial ends once.
     """
 
-    def scale(self, workers: int) -> None:
+    def scale(self, workers: int) -> str:
         """Have so many workers: further ones begin, of too many those with the fewest trials leave.
+
+        Returns why there are fewer for now; "" where there is room for all.
 
         A worker leaves when its trials have ended; until then it takes no more.
 

@@ -128,18 +128,21 @@ class Crew:
             f"{free.get('CPU', 0):g} CPUs and {free.get('GPU', 0):g} GPUs are free"
         )
 
-    def scale(self, most: int) -> None:
-        """Have at most so many: further ones as there is room; those too many leave after their trials."""
+    def scale(self, most: int) -> str:
+        """Have at most so many: further ones as there is room; those too many leave after their trials.
+
+        Returns for how many there is room, where that is fewer.
+        """
         self._most = most
         self._looked = 0.0
         room = sum(map(self._share.fits, nodes_of(ray.nodes())))
-        if room < most:
-            text = f"the cluster has room for {room} of {most} workers with {self._share} each"
-            self.roster.tell(Noticed("workers", text, time.time()))
         # Those that have not begun go first, when it is next looked how many there are to be.
         begun = [one.post for one in self.workers if one.post is not None and not one.post.is_leaving]
         for post in sorted(begun, key=lambda post: -len(post.trials))[most:]:
             post.is_leaving = True
+        if room >= most:
+            return ""
+        return f"the cluster has room for {room} now, with {self._share} each; others begin as nodes come"
 
     def rest(self) -> None:
         """Have all rest, those too that begin before `wake`."""

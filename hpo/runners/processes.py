@@ -145,7 +145,13 @@ class ProcessesRunner:
         self._memory = self._shared_memory(workers)
         self._nurseries: list[_Nursery] = []
         self._is_resting = False
-        self._workers = self._hatch(self._devices(workers))
+        try:
+            self._workers = self._hatch(self._devices(workers))
+        except OSError as error:
+            raise UsageError(
+                f"{workers} workers cannot begin on this machine ({error.strerror}): have fewer with "
+                "--workers, or let it have more open files and processes (`ulimit -n`, `ulimit -u`)"
+            ) from error
         self._waiting: list[TrialSpec] = []  # given back by a worker that had no lane for them
         self._idle_seconds = 0.0  # lane-seconds of workers without a trial
         self._gone_seconds = (0.0, 0.0)  # lane-seconds of workers that have died or left
@@ -285,7 +291,7 @@ class ProcessesRunner:
         for worker in list(self._workers):
             self._send(worker, "wake")
 
-    def scale(self, workers: int) -> None:
+    def scale(self, workers: int) -> str:
         """Have so many workers; see `Scaling.scale`."""
         before = self._target
         self._target = replace(before, threads=self._share_of_cores(workers))
@@ -309,6 +315,7 @@ class ProcessesRunner:
         for worker in sorted(self._workers, key=lambda worker: -len(worker.trials))[workers:]:
             worker.is_leaving = True
         self._dismiss()
+        return ""
 
     def _dismiss(self) -> None:
         """End the workers that are to leave and have no trial."""

@@ -146,9 +146,9 @@ class RayRunner:
         """Have them go on."""
         self._crew.wake()
 
-    def scale(self, workers: int) -> None:
+    def scale(self, workers: int) -> str:
         """Have so many workers, as far as the cluster has room; see `Scaling.scale`."""
-        self._crew.scale(workers)
+        return self._crew.scale(workers)
 
     def poll(self, timeout: float) -> list[Heard]:
         """What workers said, waiting up to `timeout` seconds for the first word."""

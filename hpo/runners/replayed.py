@@ -89,6 +89,11 @@ class ReplayedRunner:
         self._function.check()
         return ()
 
+    @property
+    def failures(self) -> int:
+        """Nodes that have failed so far, each time counted."""
+        return self._nodes.failures
+
     def free(self) -> int:
         """Lanes without a trial."""
         return max(0, self._nodes.free() - len(self._waiting))

@@ -60,7 +60,7 @@ class Nodes:
         ]
         self._free = [node for node in range(count) for _ in range(self._lanes[node])]
         self._gone: dict[int, float] = {}  # node -> when it is there again; those that went first come first
-        self._failures = 0
+        self.failures = 0  # of nodes, so far
         self._next = (math.inf, 0)
         if trouble.seconds_between_failures:
             seconds, node = trouble.failure(0, count)
@@ -91,8 +91,8 @@ class Nodes:
             self._free.extend([back] * self._lanes[back])
             return None
         time, node = self._next
-        self._failures += 1
-        seconds, following = self.trouble.failure(self._failures, len(self._lanes))
+        self.failures += 1
+        seconds, following = self.trouble.failure(self.failures, len(self._lanes))
         self._next = (time + seconds, following)
         if node in self._gone:
             return None

@@ -89,7 +89,7 @@ def measured(one: Search, recorded: Any) -> dict[str, float]:
         "stopped": history.count("stopped"),
         "best": history.incumbents[-1].value,
         "simulated": one.runner.clock(),  # type: ignore[attr-defined]
-        "failures": one.runner._nodes._failures,  # type: ignore[attr-defined]
+        "failures": one.runner.failures,  # type: ignore[attr-defined]
     }
 
 

@@ -2,7 +2,10 @@
 
 import os
 import resource
+import shlex
 import signal
+import subprocess
+import sys
 import time
 import tomllib
 from collections import Counter
@@ -122,7 +125,7 @@ def test_a_running_study_is_paused_and_goes_on_as_if_nothing_had_been(
     assert "is being written by another process. It is not paused: wait for that search to end" in refused.err
     code, out, err = one.end()
     assert code == 0, err
-    assert "paused: `hpo resume` lets it go on\n" in out
+    assert "paused: `hpo resume study` lets it go on\n" in out
     history = assert_whole(one.events())
     (paused,) = (event for event in one.events() if isinstance(event, StudyPaused))
     (resumed,) = (event for event in one.events() if isinstance(event, StudyResumed))
@@ -223,6 +226,32 @@ def test_more_workers_than_can_be_are_refused_and_nothing_is_lost(
     assert code == 0, err
     assert_whole(one.events())
     assert study.latest(one.folder).start.study["runner"]["workers"] == 2
+
+
+def test_more_workers_than_can_begin_are_refused_with_what_would_help(tmp_path: Path) -> None:
+    words = (f"{SLEEPING}:waiting", "--trials", "9", "--workers", "60", "--runner", "processes", *COMMON)
+    search = " ".join(map(shlex.quote, (sys.executable, "-m", "hpo", "search", *words)))
+    said = subprocess.run(
+        ["bash", "-c", f"ulimit -n 80; exec {search}"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert said.returncode == 2, said
+    assert said.stderr == (
+        "hpo: 60 workers cannot begin on this machine (Too many open files): have fewer with --workers, or "
+        "let it have more open files and processes (`ulimit -n`, `ulimit -u`)\n"
+    )
+    assert not (tmp_path / "studies").exists()
+
+
+def test_a_head_says_how_whoever_asked_from_elsewhere_lets_the_study_go_on(
+    begun: Callable[..., Study],
+) -> None:
+    one = begun("search", f"{SLEEPING}:waiting", "--steps", 20, "--trials", 60, *COMMON)
+    one.wait_until(lambda: one.count(TrialReported) > 0)
+    words = ("hpo.control", "pause", str(one.folder), "0", "http://10.0.0.9:8265")
+    said = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True)
+    assert said.stdout == (
+        "study 'study' is paused: `hpo resume study --address http://10.0.0.9:8265` lets it go on\n"
+    )
 
 
 def test_orders_that_cannot_be_are_refused_in_one_line(

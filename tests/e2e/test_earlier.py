@@ -89,7 +89,7 @@ def test_bad_sources_are_one_line_and_nothing_is_written(command, sample, tmp_pa
     assert command("search", "other.py:loss", "--trials", 2, *WORDS, "--name", "other").code == 0
     before = sorted(path.name for path in (tmp_path / "studies").iterdir())
     for source, said in (
-        ("odl", "unknown study 'odl'; did you mean 'old'"),
+        ("odl", "--from odl: in studies/: unknown study 'odl'; did you mean 'old'"),
         (
             "other",
             "no hyperparameter has the same name in both: it has width; searched here are x, rate, kind",

@@ -174,7 +174,7 @@ def test_a_study_that_runs_there_is_paused_scaled_and_resumed_from_here(
     wait(lambda: count(TrialReported))
     said = command("pause", "far", *at)
     assert said.code == 0, said
-    assert said.out == "study 'far' is paused: `hpo resume far --address http://HEAD:8265` lets it go on\n"
+    assert said.out == f"study 'far' is paused: `hpo resume far --address {head.address}` lets it go on\n"
     time.sleep(3.0)
     before = list(there)
     said = command("scale", "far", 1, *at)

@@ -48,7 +48,7 @@ def test_every_trial_says_and_ends_as_if_no_node_had_failed(seed: int, hear_ever
         assert [report.metrics["val_loss"] for report in said] == [1 / n + one.trial for n in (1, 3, 9)]
     times = [event.time for event in events]
     assert times == sorted(times)
-    assert runner._nodes._failures > 5
+    assert runner.failures > 5
     # What was lost takes time: a quiet cluster is done earlier, and each of its trials takes nine minutes.
     quiet = ReplayedRunner(Target("minutes"), 10, minutes)
     played(quiet, specs(40))

@@ -203,6 +203,10 @@ def test_what_is_not_there_is_said_and_nothing_is_made(
         (f"optuna:sqlite:///{optuna_db}#won", "unknown study 'won'; did you mean 'two'\\? known: one, two"),
         (f"optuna:sqlite:///{mlflow_db}#one", "no storage of Optuna: it has no table 'studies'"),
         ("mlflow:sqlite:///none.db#digits", "there is no file none.db"),
+        (
+            "mlflow:none.db#digits",
+            "there is no folder none.db; a database has a URI, such as sqlite:///mlflow",
+        ),
         (f"mlflow:sqlite:///{mlflow_db}#digit", "unknown experiment 'digit'; did you mean 'digits'"),
         (
             f"mlflow:sqlite:///{optuna_db}#digits",

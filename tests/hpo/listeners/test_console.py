@@ -252,6 +252,7 @@ def test_what_was_ordered_of_a_search_is_shown(mode):
         sample.start(0.0),
         StudyScaled(4, 1.0),
         StudyScaled(5, 2.0, error="it has one worker"),
+        StudyScaled(6, 2.5, note="there is room for 4"),
         StudyResumed(3.0),
         StudyPaused(4.0),
     ]
@@ -260,7 +261,8 @@ def test_what_was_ordered_of_a_search_is_shown(mode):
         "workers: 4 from now on",
         "workers: not 5: it has one worker",
         "goes on",
-        "paused: `hpo resume` lets it go on",
+        "workers: 6 from now on: there is room for 4",
+        "paused: `hpo resume digits` lets it go on",
     ):
         assert line in stream.plain
     console = build("rich", Objective(), stream=stream, since=1e18)
