@@ -23,7 +23,7 @@ from hpo.pruners import base as pruners
 from hpo.pruners.base import PRUNERS, Pruner
 from hpo.replicas import Replicas, usual
 from hpo.runners import placing
-from hpo.runners.base import PAUSING, RUNNERS, Cluster, Target
+from hpo.runners.base import RUNNERS, Cluster, Target
 from hpo.runners.storage import place_of
 from hpo.samplers import base as samplers
 from hpo.samplers.base import SAMPLERS, Sampler
@@ -174,8 +174,6 @@ class StudyConfig:
         if given != "auto":
             return int(given)
         if name in ("lanes", "inline", "replayed", "ray") or (self.kind == "function" and name == "auto"):
-            return 1
-        if PRUNERS[self.table["search"]["pruner"]].pauses:
             return 1
         device, present = self.table["runner"]["device"], placing.cuda_devices()
         if device not in ("", "cuda", "cpu") or (device == "cuda" and not present):
@@ -495,18 +493,9 @@ def build(
 
 
 def _check_pauses(filled: Mapping[str, Any], validated: Validation, where: str) -> None:
-    """A pruner that pauses needs trials that can be: rows in the search's own process, each by itself."""
-    name, runner = filled["search"]["pruner"], filled["runner"]
-    if not PRUNERS[name].pauses:
-        return
-    is_shared = runner["name"] == "auto" and runner["workers"] not in ("auto", 1)
-    if is_shared or runner["name"] not in ("auto", *PAUSING):
-        chosen = "processes" if is_shared else runner["name"]
-        raise UsageError(
-            f"{where} [search] pruner = {name!r} pauses trials, which runner {chosen!r} cannot: "
-            f"use {', '.join(PAUSING[:-1])} or {PAUSING[-1]} with one worker, or pruner = 'trust'"
-        )
-    if validated.kind == "shifted-kfold" and validated.folds_for == "all":
+    """A pruner that pauses needs trials that can be: each by itself."""
+    name = filled["search"]["pruner"]
+    if PRUNERS[name].pauses and validated.kind == "shifted-kfold" and validated.folds_for == "all":
         raise UsageError(
             f"{where} [search] pruner = {name!r} pauses trials, which have their fold models beside them: "
             "write [validation] folds_for = 'leading', or pruner = 'trust'"

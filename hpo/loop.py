@@ -46,7 +46,7 @@ from hpo.plan import Plan
 from hpo.pruners.base import Pauser, Pruner
 from hpo.replicas import Replicas
 from hpo.reported import Reported
-from hpo.runners.base import Heard, Pausing, Runner, Scaling
+from hpo.runners.base import Heard, Runner, Scaling
 from hpo.samplers.base import Sampler
 from hpo.store import Store
 from trials.spec import TrialSpec
@@ -100,6 +100,7 @@ class Search:
     problems: list[str] = field(default_factory=list[str])  # what the user should be told at the end
     _again: deque[TrialSpec] = field(default_factory=deque[TrialSpec])
     _known: dict[int, int] = field(default_factory=dict[int, int])  # restarted trial -> spent the journal has
+    _places: dict[int, int] = field(default_factory=dict[int, int])  # trial -> spent at which it makes room
     _stopping: set[int] = field(default_factory=set[int])
     _noticed: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])  # topics and texts
     _interrupted: bool = False
@@ -188,7 +189,6 @@ class Search:
                 self._publish([TrialPaused(number, trial.spent, reason, now)])
             else:
                 self._again.append(trial.spec)
-                self._known[number] = trial.spent
 
     # -- orders -------------------------------------------------------------------------------------------
 
@@ -363,14 +363,25 @@ class Search:
         chosen = self.pruner.resume(free, left, may_begin)
         self.timers.ask += time.perf_counter() - began
         now = self.clock()
-        for trial, _, _ in chosen:
-            self._known[trial] = self.history.trials[trial].spent
         self._publish([TrialResumed(*one, now) for one in chosen])
         self._start([self.history.trials[one.trial].spec for one in chosen])
 
     def _start(self, specs: Sequence[TrialSpec]) -> None:
+        """Have trials begin or go on, each to where the pruner looks at it next."""
+        places: dict[int, int] = {}
+        for trial in filter(None, (self.history.trials.get(spec.trial) for spec in specs)):
+            if trial.state == "running":
+                # What it says again is dropped, and is no place to be looked at.
+                self._known[trial.spec.trial] = trial.spent
+                until = max(self._until(trial), trial.spent + 1)
+                if until < trial.spec.budget:
+                    places[trial.spec.trial] = until
+        self._places |= places
         began = time.perf_counter()
-        self.runner.start(specs)
+        if places:
+            self.runner.start(specs, places)
+        else:
+            self.runner.start(specs)
         self.timers.runner += time.perf_counter() - began
 
     def _notice(self, events: Sequence[Heard]) -> None:
@@ -395,23 +406,36 @@ class Search:
             if isinstance(event, TrialFinished):
                 self._stopping.discard(event.trial)
                 self._known.pop(event.trial, None)
+                self._places.pop(event.trial, None)
                 self._keeping.end(self.history.trials[event.trial])
         reported = {event.report.trial for event in fresh if isinstance(event, TrialReported)}
+        self._judge([self.history.trials[number] for number in sorted(reported - self._stopping)])
+
+    def _judge(self, reported: Iterable[Trial]) -> None:
+        """Stop or pause those of the trials that have just reported for which the pruner says so."""
         now = self.clock()
         stops: list[TrialStopped] = []
-        pauses: list[TrialPaused] = []
-        for number in sorted(reported - self._stopping):
-            trial = self.history.trials[number]
-            if trial.state == "running" and trial.spent < trial.spec.budget and not self._is_kept(trial):
+        others: list[Event] = []
+        for trial in reported:
+            number, spent = trial.spec.trial, trial.spent
+            if trial.state != "running" or spent >= trial.spec.budget:
+                continue
+            has_made_room = spent >= self._places.get(number, trial.spec.budget)
+            if has_made_room:
+                del self._places[number]
+            if not self._is_kept(trial):
                 stops.append(self._stopped(trial, now))
-                self._stopping.add(number)
-            elif reason := self._pause_reason(trial):
-                pauses.append(TrialPaused(number, trial.spent, reason, now))
-        self._publish([*stops, *pauses])
+                if has_made_room:
+                    others.append(TrialFinished(number, "stopped", now))
+                else:
+                    self._stopping.add(number)
+            elif has_made_room and (reason := self._pause_reason(trial)):
+                others.append(TrialPaused(number, spent, reason, now))
+            elif has_made_room:
+                self._again.append(trial.spec)  # it is to go on
+        self._publish([*stops, *others])
         if stops:
             self._stop([event.trial for event in stops])
-        if pauses:
-            self._pause([event.trial for event in pauses])
 
     def _as_judged(self, event: _Told) -> _Told:
         """A verdict is final: a trial that outran the order to stop was stopped all the same."""
@@ -447,12 +471,6 @@ class Search:
     def _stop(self, trials: Sequence[int]) -> None:
         began = time.perf_counter()
         self.runner.stop(trials)
-        self.timers.runner += time.perf_counter() - began
-
-    def _pause(self, trials: Sequence[int]) -> None:
-        assert isinstance(self.runner, Pausing), "a study whose pruner pauses is refused where none can be"
-        began = time.perf_counter()
-        self.runner.pause(trials)
         self.timers.runner += time.perf_counter() - began
 
     def _end_paused(self, reason: str) -> None:

@@ -2,17 +2,30 @@
 
 import math
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from schedules import spec as schedule_spec
+from schedules.combine import shift
+from schedules.tuner_spec import tuner_from_config
+from schedules.tuners import open_loop
 from schedules.types import Keep, Probe, Segment, Trace, Tuner
 from trials.record import Record, Signals, Tried
 from trials.rows import Row
 from trials.scores import Scores
 from trials.signals import LOSS
 from trials.spec import Report, TrialSpec
+
+MakeTuner = Callable[[TrialSpec, int], Tuner]  # the trial, and the step its first row is at
+
+
+def scheduled(spec: TrialSpec, step: int = 0) -> Tuner:
+    """What a config names: a tuner of the steps to come, or a schedule over the horizon, read from `step`."""
+    tuner = tuner_from_config(spec.config, max(1, spec.horizon - step), spec.budget)
+    return tuner or open_loop(shift(schedule_spec.from_config(spec.config, spec.horizon), step), spec.budget)
 
 
 @dataclass
@@ -60,6 +73,8 @@ class Course:
 
     spec: TrialSpec
     tuner: Tuner
+    # What the tuner was told, once for each wish: told the same again, another one asks for the same.
+    told: list[list[Trace]] = field(default_factory=list[list[Trace]])
     record: Record = field(default_factory=Record)
     wish: Keep | Probe | None = None
     strands: list[Strand] = field(default_factory=list[Strand])

@@ -15,12 +15,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from schedules import spec as schedule_spec
-from schedules.combine import shift
-from schedules.tuner_spec import is_tuner, tuner_from_config
-from schedules.tuners import open_loop
-from schedules.types import Keep, Probe, Tuner, TunerError
-from trials.course import Course, End, Strand
+from schedules.types import Keep, Probe, TunerError
+from trials.course import Course, End, MakeTuner, Strand, scheduled
 from trials.halfway import Halfway
 from trials.lanes import Lanes, OutOfMemory
 from trials.record import Record, Signals, Tried
@@ -31,14 +27,6 @@ from trials.signals import LOSS
 from trials.spec import SIZES, Report, TrialSpec, is_out_of_memory
 
 TICK = 10
-
-MakeTuner = Callable[[TrialSpec, int], Tuner]  # the trial, and the step its first row is at
-
-
-def scheduled(spec: TrialSpec, step: int = 0) -> Tuner:
-    """What a config names: a tuner of the steps to come, or a schedule over the horizon, read from `step`."""
-    tuner = tuner_from_config(spec.config, max(1, spec.horizon - step), spec.budget)
-    return tuner or open_loop(shift(schedule_spec.from_config(spec.config, spec.horizon), step), spec.budget)
 
 
 @dataclass(frozen=True)
@@ -61,14 +49,6 @@ class Reduced:
     lanes: int
     parked: tuple[int, ...]
     reason: str
-
-
-@dataclass(frozen=True)
-class Held:
-    """A trial without a lane, as it was between two ticks."""
-
-    course: Course
-    rows: Mapping[int, Row]  # by lane: its own, and copies that probe
 
 
 class Drive:
@@ -144,20 +124,35 @@ class Drive:
             self._free(lane)
         return Ended(trial, "stopped", record=course.record, facts=_facts(course), scores=course.scores)
 
-    def pause(self, trial: int) -> Held:
+    def pause(self, trial: int) -> Halfway:
         """Free the trial's lanes; what `resume` goes on with."""
-        lanes = [lane for lane, owner in self._owners.items() if owner == trial]
-        held = Held(self._courses.pop(trial), {lane: self._row(lane) for lane in lanes})
-        for lane in lanes:
+        held = self._halfway(trial, is_paused=True)
+        del self._courses[trial]
+        for lane in held.rows:
             self._free(lane)
         return held
 
-    def resume(self, held: Held) -> None:
-        """Let a paused trial go on where it was; its rows wait for lanes as those that found no memory do."""
-        trial = held.course.spec.trial
-        self._courses[trial] = held.course
-        self._owners.update(dict.fromkeys(held.rows, trial))
-        self._parked.update(held.rows)
+    def resume(self, held: Halfway) -> None:
+        """Let a trial go on where it was, here or elsewhere.
+
+        Its rows wait for lanes as those that found no memory do.
+
+        Raises:
+            ValueError: a row that does not fit.
+        """
+        course = held.course
+        trial, numbers = course.spec.trial, dict[int, int]()
+        for lane, row in held.rows.items():
+            self.lanes.refuse_misfit(row)
+            # Here another trial may have a copy of the number that one of its copies had elsewhere.
+            self._copies += lane != trial
+            numbers[lane] = trial if lane == trial else -self._copies
+        for strand in course.strands:
+            strand.lane = numbers[strand.lane]
+        course.families = self._scorer.families
+        self._courses[trial] = course
+        self._owners.update(dict.fromkeys(numbers.values(), trial))
+        self._parked.update((numbers[lane], row) for lane, row in held.rows.items())
 
     def so_far(self, trial: int) -> tuple[TrialSpec, Record, tuple[Mapping[str, object], ...]]:
         """A trial that is under way, what was recorded of it until now, and what its tuner says of it."""
@@ -165,42 +160,17 @@ class Drive:
         return course.spec, course.record, _facts(course)
 
     def halfway(self, trial: int) -> Halfway | None:
-        """Where a trial under way is, to be gone on from elsewhere; None of one whose tuner listens.
+        """Where a trial under way is, to be written before the next tick.
 
-        Such a tuner knows what it was told, which is not in any row.
+        None of one that nobody could go on with elsewhere, or that has done nothing yet.
         """
         course = self._courses[trial]
-        is_plain = self._make_tuner is scheduled and not is_tuner(course.spec.config)
-        if not is_plain or not course.strands or not course.spent or course.is_fold:
-            return None
-        signals = np.concatenate(course.record.kept)
-        row = self._row(trial)
-        return Halfway(row, tuple(course.reports), signals, course.record.first_step, course.seconds)
+        is_known = self._make_tuner is scheduled and not course.is_fold
+        return self._halfway(trial) if is_known and course.spent else None
 
-    def take_up(self, spec: TrialSpec, before: Halfway) -> tuple[Report, ...]:
-        """Give a trial a lane and go on with it from where it was; what it had reported by then.
-
-        Raises:
-            ValueError: a row that does not fit.
-        """
-        course = Course(spec, self._make_tuner(spec, before.first_step))
-        course.families = self._scorer.families
-        self.lanes.admit(spec, before.row)
-        self._courses[spec.trial], self._owners[spec.trial] = course, spec.trial
-        course.record.optimizer = self.lanes.program.optimizer.name
-        course.record.lr, course.record.first_step = before.row.hyper["lr"], before.first_step
-        self._wish(course)
-        (strand,) = course.strands
-        course.spent = course.wall = strand.local = len(before.signals)
-        course.step, course.seconds = before.row.step, before.seconds
-        course.reports.extend(before.reports)
-        course.rung = len(before.reports)
-        strand.signals.append(before.signals)
-        course.record.kept.append(before.signals)
-        reported = before.reports[-1].spent if before.reports else 0
-        if reported < course.spent:
-            course.since_report.append(before.signals[reported:, LOSS])
-        return before.reports
+    def _halfway(self, trial: int, is_paused: bool = False) -> Halfway:
+        lanes = [lane for lane, owner in self._owners.items() if owner == trial]
+        return Halfway(self._courses[trial], {lane: self._row(lane) for lane in lanes}, is_paused)
 
     def _free(self, lane: int) -> None:
         del self._owners[lane]
@@ -299,8 +269,10 @@ class Drive:
     def tick(self) -> list[Report | Ended | Reduced]:
         """Run every lane for at most one tick; what happened, in order."""
         said: list[Report | Ended | Reduced] = []
+        self._take_back()
         # A tuner with nothing more to run ends the trial, with a report of where it is.
-        done = [course for course in self._courses.values() if course.wish is None]
+        over = [course for course in self._courses.values() if course.wish is None]
+        done = [course for course in over if course.spec.trial not in self._parked]
         metrics = self._evaluate([course for course in done if course.since_report])
         for course in done:
             if course.since_report:
@@ -562,7 +534,9 @@ class Drive:
             if course.queue or course.strands:
                 self._begin(course, copies=False)
                 return
-        course.tuner.tell([course.traces[number] for number in range(len(course.segments))])
+        traces = [course.traces[number] for number in range(len(course.segments))]
+        course.tuner.tell(traces)
+        course.told.append(traces)
         self._wish(course)
 
     def _remember(self, course: Course, strand: Strand) -> None:

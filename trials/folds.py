@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from trials.drive import Drive, Ended, Held, Reduced
+from trials.drive import Drive, Ended, Reduced
 from trials.halfway import Halfway
 from trials.record import Record
 from trials.rows import Row
@@ -189,7 +189,7 @@ class FoldedDrive:
                 found = replace(ended, outcome="stopped", row=None)
         return found
 
-    def pause(self, trial: int) -> Held:
+    def pause(self, trial: int) -> Halfway:
         """See `Drive.pause`; of a trial without fold models.
 
         Raises:
@@ -199,7 +199,7 @@ class FoldedDrive:
             raise ValueError(f"trial {trial} has fold models beside it: it cannot be paused")
         return self.drive.pause(trial)
 
-    def resume(self, held: Held) -> None:
+    def resume(self, held: Halfway) -> None:
         """See `Drive.resume`."""
         self.drive.resume(held)
 
@@ -211,9 +211,10 @@ class FoldedDrive:
         """See `Drive.halfway`; None of a trial with fold models, whose rows are several."""
         return self.drive.halfway(trial) if trial in self.drive and trial not in self._groups else None
 
-    def take_up(self, spec: TrialSpec, before: Halfway) -> list[Report]:
-        """See `Drive.take_up`."""
-        return [self._composed(one, one.metrics, False) for one in self.drive.take_up(spec, before)]
+    def take_up(self, before: Halfway) -> list[Report]:
+        """The same, of a trial that was saved; what it had reported by then."""
+        self.drive.resume(before)
+        return [self._composed(one, one.metrics, False) for one in before.course.reports]
 
     def tick(self) -> list[Report | Ended | Reduced | Folded]:
         """As of a drive; reports and ends are of trials with their fold models."""

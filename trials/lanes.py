@@ -84,12 +84,17 @@ class Lanes:
         if number in self._specs:
             raise ValueError(f"trial {number} has a lane already")
         row = start or self.program.first_row(spec)
-        self._refuse_misfit(row)
+        self.refuse_misfit(row)
         self._order.append(number)
         self._specs[number] = spec
         self._write(number, row)
 
-    def _refuse_misfit(self, row: Row) -> None:
+    def refuse_misfit(self, row: Row) -> None:
+        """Nothing, for a row of this structure.
+
+        Raises:
+            ValueError: it is of another.
+        """
         # By shape and name: a copy alone would stretch one slot of optimizer state over two.
         for name in ("weights", "buffers", "state", "memory"):
             tensor: Tensor = getattr(row, name)
@@ -157,7 +162,7 @@ class Lanes:
         Raises:
             ValueError: the row is of another structure.
         """
-        self._refuse_misfit(row)
+        self.refuse_misfit(row)
         self._write(trial, row)
 
     def copy(self, source: int, target: int) -> None:

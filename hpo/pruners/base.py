@@ -60,9 +60,9 @@ class Resumption(NamedTuple):
 class Pauser(Pruner, Protocol):
     """A pruner that also takes lanes away for a while, and says which of the paused trials go on.
 
-    *Laws.* Asking changes nothing. A pause is asked for at a report of a running trial before its budget is
-    spent. Only paused trials are resumed, each once, and further than they are. A fresh one told the same
-    events asks for the same.
+    *Laws.* Asking changes nothing. A pause is asked for at a report of a running trial, at `until` or later
+    and before its budget is spent. Only paused trials are resumed, each once, and further than they are. A
+    fresh one told the same events asks for the same.
     """
 
     def pause(self, trial: int) -> str:
@@ -94,7 +94,7 @@ class Entry:
     build: Callable[[Objective, Options], Pruner]
     options: Mapping[str, Option] = field(default_factory=dict[str, Option])
     several: bool = False  # whether it judges by several metrics, and by constraints
-    pauses: bool = False  # builds a `Pauser`, which needs a runner that can pause
+    pauses: bool = False  # builds a `Pauser`
 
 
 def _trust(objective: Objective, options: Options) -> Pruner:

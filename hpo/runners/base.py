@@ -16,6 +16,8 @@ from hpo.events import DataSet, Figures, Noticed, TrialFinished, TrialReported, 
 from trials.names import hint
 from trials.spec import Config, TrialSpec, Value
 
+NOWHERE: Mapping[int, int] = {}  # no trial makes room before it ends
+
 Heard = TrialReported | TrialScored | TrialFinished | Noticed  # what a runner has to say
 
 
@@ -36,8 +38,17 @@ class Runner(Protocol):
         """How many more trials it would take now."""
         ...
 
-    def start(self, specs: Sequence[TrialSpec]) -> None:
-        """Begin these trials; at most `free()` of them."""
+    def start(self, specs: Sequence[TrialSpec], until: Mapping[int, int] = NOWHERE) -> None:
+        """Begin these trials, or go on with those that made room; at most `free()` of them.
+
+        A trial that is named in `until` makes room by itself after its first report of so many spent steps or
+        more: its lane is free with that report, and it waits to be started again, with the same spec. What
+        it is then is kept where any worker finds it, as far as that can be, also by a search that takes the
+        study up. Where it cannot (a function is where it runs) its worker keeps it; should that be gone, the
+        trial begins again and tells its reports again. `stop` forgets it without a word.
+
+        *Law.* Reports of a trial that made room, however often, are those of the trial that did not.
+        """
         ...
 
     def stop(self, trials: Collection[int]) -> None:
@@ -108,22 +119,6 @@ class Runner(Protocol):
 
 
 @runtime_checkable
-class Pausing(Runner, Protocol):
-    """A runner that can take a trial's lane and give it another later.
-
-    *Law.* Reports of a trial that was paused, however often, are those of the trial that was not.
-    """
-
-    def pause(self, trials: Collection[int]) -> None:
-        """Free the lanes of these running trials; `start` with the same spec goes on where each is.
-
-        Of a trial that this runner did not pause, because the search was killed since, it starts from the
-        beginning and tells its reports again. `stop` forgets a paused trial without a word.
-        """
-        ...
-
-
-@runtime_checkable
 class Scaling(Runner, Protocol):
     """A runner whose workers may be more or fewer while it runs.
 
@@ -190,6 +185,8 @@ class Word(NamedTuple):
     busy_seconds: tuple[float, float] = (0.0, 0.0)  # of its lanes so far
     returned: tuple[int, ...] = ()  # trials that found no lane, to be started elsewhere or later
     saved: tuple[int, ...] = ()  # trials under way whose rows were saved
+    held: tuple[int, ...] = ()  # trials that made room; whoever is to goes on with them
+    bound: tuple[int, ...] = ()  # trials that made room, and that only this worker can go on with
     # What belongs to the events where no disk is shared: (path in the study's folder, contents).
     files: tuple[tuple[str, bytes], ...] = ()
 
@@ -245,10 +242,6 @@ RUNNERS: dict[str, Make] = {
     "replayed": _replayed,
     "ray": _ray,
 }
-
-
-# Of these, those that are `Pausing`: a trial's state is in the search's own process.
-PAUSING = ("inline", "lanes", "replayed")
 
 
 def build(

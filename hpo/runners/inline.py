@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from hpo.errors import UsageError
 from hpo.events import DataSet, Figures, Outcome, TrialFinished, TrialReported
-from hpo.runners.base import Heard, Target
+from hpo.runners.base import NOWHERE, Heard, Target
 from hpo.runners.functions import RAISED, Function, as_report, broken, forgotten, undefined
 from trials.spec import Config, Report, TrialSpec
 
@@ -26,7 +26,9 @@ class InlineRunner:
         self.target, self.lanes = target, lanes or 1
         self._function = Function(target)
         self._running: dict[int, tuple[TrialSpec, Iterator[Any], float]] = {}
+        self._until: dict[int, int] = {}  # trial -> spent steps at which it is to make room
         self._paused: dict[int, tuple[TrialSpec, Iterator[Any], float]] = {}  # with seconds it ran
+        self._gone: list[int] = []  # trials that made room since this was last asked
         self._last: dict[int, Report] = {}
         self._ended: list[TrialFinished] = []
         self._resting_since: float | None = None  # None: it does not rest
@@ -57,8 +59,14 @@ class InlineRunner:
         """None: a function has no row."""
         return ()
 
-    def start(self, specs: Sequence[TrialSpec]) -> None:
+    def take_held(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Trials that made room since this was last asked: a generator stays where it is."""
+        gone, self._gone = self._gone, []
+        return (), tuple(gone)
+
+    def start(self, specs: Sequence[TrialSpec], until: Mapping[int, int] = NOWHERE) -> None:
         """Create the generators; nothing of them runs before `poll`."""
+        self._until.update(until)
         for spec in specs:
             _, values, ran = self._paused.pop(spec.trial, (spec, None, 0.0))
             began = time.perf_counter() - ran
@@ -73,11 +81,12 @@ class InlineRunner:
                 forgotten(self._paused.pop(trial)[1])
                 self._last.pop(trial, None)
 
-    def pause(self, trials: Collection[int]) -> None:
-        """Leave the generators where they are, with all that they hold."""
-        for trial in trials:
-            spec, values, began = self._running.pop(trial)
-            self._paused[trial] = spec, values, time.perf_counter() - began
+    def _make_room(self, trial: int) -> None:
+        """Leave a generator where it is, with all that it holds."""
+        spec, values, began = self._running.pop(trial)
+        self._paused[trial] = spec, values, time.perf_counter() - began
+        self._until.pop(trial)
+        self._gone.append(trial)
 
     def rest(self) -> None:
         """Advance no generator until `wake`."""
@@ -104,6 +113,7 @@ class InlineRunner:
 
     def _finish(self, trial: int, outcome: Outcome, error: str = "") -> None:
         self._running.pop(trial, None)
+        self._until.pop(trial, None)
         self._last.pop(trial, None)
         self._ended.append(TrialFinished(trial, outcome, time.time(), error))
 
@@ -135,6 +145,8 @@ class InlineRunner:
                     self._cut(trial, "diverged", bad)
                 elif report.spent == spec.budget:
                     self._cut(trial, "completed")
+                elif report.spent >= self._until.get(trial, spec.budget):
+                    self._make_room(trial)
             events.extend(self._drain())
         events.extend(self._drain())
         if places:

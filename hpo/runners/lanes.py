@@ -14,7 +14,7 @@ from hpo.errors import UsageError
 from hpo.events import DataSet, Figures, Noticed, Outcome, TrialFinished, TrialReported, TrialScored
 from hpo.records import Examples, target_name
 from hpo.rows import row_name
-from hpo.runners.base import Heard, Target
+from hpo.runners.base import NOWHERE, Heard, Target
 from hpo.runners.faults import device_of, one_line
 from hpo.runners.saving import Saving
 from hpo.runners.shared import SharedData
@@ -24,8 +24,9 @@ from trials.checking import check
 from trials.compiling import Compiler, Origin
 from trials.data import targets as target_sets
 from trials.data.targets import digest
-from trials.drive import Drive, Ended, Held, Reduced
+from trials.drive import Drive, Ended, Reduced
 from trials.folds import Folded, FoldedDrive
+from trials.halfway import Halfway
 from trials.lanes import Lanes
 from trials.names import TASKS
 from trials.program import Block, Program
@@ -92,7 +93,9 @@ class LanesRunner:
         self._drives: dict[object, FoldedDrive] = {}
         self._turns: deque[object] = deque()  # keys of programs, the one that is run next first
         self._where: dict[int, FoldedDrive] = {}
-        self._held: dict[int, Held] = {}  # paused trials, their rows on the host
+        self._until: dict[int, int] = {}  # trial -> spent steps at which it is to make room
+        self._held: dict[int, Halfway] = {}  # trials that made room and could not be saved
+        self._gone: list[int] = []  # trials that made room since this was last asked
         self._alone: set[int] = set()  # trials whose fold models are trained without them
         self._waiting: deque[TrialSpec] = deque()  # trials that found no lane in their program
         self._said: list[TrialReported | TrialFinished | Noticed] = []
@@ -178,11 +181,12 @@ class LanesRunner:
         """(with a trial, all); see `Runner.busy_seconds`."""
         return self._busy_seconds, self._all_seconds
 
-    def start(self, specs: Sequence[TrialSpec]) -> None:
+    def start(self, specs: Sequence[TrialSpec], until: Mapping[int, int] = NOWHERE) -> None:
         """Give each trial a lane; one that cannot begin has failed.
 
-        A trial that was under way before goes on from the row that was saved of it.
+        A trial that was under way before goes on from what was saved of it.
         """
+        self._until.update(until)
         taken_up: list[str] = []
         for spec in specs:
             try:
@@ -195,9 +199,10 @@ class LanesRunner:
                 if spec.trial in self._held:
                     drive.resume(self._held.pop(spec.trial))
                 elif (before := self._saving.found(spec)) is not None:
-                    reports = drive.take_up(spec, before)
+                    reports = drive.take_up(before)
                     self._said.extend(TrialReported(one, time.time()) for one in reports)
-                    taken_up.append(f"{spec.trial} from step {before.row.step}")
+                    if not before.is_paused:
+                        taken_up.append(f"{spec.trial} from step {before.course.step}")
                 else:
                     drive.admit(spec, self._parent(spec, drive.lanes.program))
                 if spec.folds == "alone":
@@ -211,6 +216,12 @@ class LanesRunner:
     def take_saved(self) -> tuple[int, ...]:
         """Trials under way whose rows were saved since this was last asked."""
         return self._saving.take()
+
+    def take_held(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Trials that made room since this was last asked: those that were saved, and those kept here."""
+        gone, self._gone = self._gone, []
+        here = tuple(trial for trial in gone if trial in self._held)
+        return tuple(trial for trial in gone if trial not in self._held), here
 
     def take_back(self) -> tuple[int, ...]:
         """Trials that found no lane; they are forgotten here."""
@@ -270,18 +281,21 @@ class LanesRunner:
             drive = self._where.get(trial)
             if drive is not None:
                 self._end(drive.stop(trial))
-            if self._held.pop(trial, None) is not None:
+            else:
+                self._held.pop(trial, None)
                 self._saving.forget(trial)
         for spec in [spec for spec in self._waiting if spec.trial in trials]:
             self._waiting.remove(spec)
             self._finish(spec.trial, "stopped")
 
-    def pause(self, trials: Collection[int]) -> None:
-        """Free the lanes of these trials; their rows wait on the host."""
-        for trial in trials:
-            drive = self._where.pop(trial)
-            self._show_trace(drive, trial)
-            self._held[trial] = drive.pause(trial)
+    def _make_room(self, trial: int) -> None:
+        """Free a trial's lanes; it waits in a file, or on the host where that cannot be."""
+        held = self._where.pop(trial).pause(trial)
+        self._until.pop(trial)
+        self._gone.append(trial)
+        if problem := self._saving.keep(held):
+            self._held[trial] = held
+            self._notice("saving", f"paused trials stay in memory, as they cannot be saved: {problem}")
 
     def rest(self) -> None:
         """Run no tick until `wake`; rows of trials under way are saved meanwhile."""
@@ -297,6 +311,7 @@ class LanesRunner:
 
     def _finish(self, trial: int, outcome: Outcome, error: str = "", row: str = "") -> None:
         self._where.pop(trial, None)
+        self._until.pop(trial, None)
         self._alone.discard(trial)
         self._saving.forget(trial)
         self._said.append(TrialFinished(trial, outcome, time.time(), error, row))
@@ -346,6 +361,7 @@ class LanesRunner:
                 self._break(trial, error)
             said = []
         seconds = time.perf_counter() - began
+        spent: dict[int, int] = {}  # as of the last report in this tick
         # While lanes are being taken away, more trials are under way than there are lanes.
         self._busy_seconds += min(running, lanes) * seconds
         self._all_seconds += lanes * seconds
@@ -354,6 +370,7 @@ class LanesRunner:
                 case Report():
                     events.append(TrialReported(one, time.time()))
                     self._show_trace(drive, one.trial)
+                    spent[one.trial] = one.spent
                 case Reduced():
                     wait = f", {len(one.parked)} wait on the host" if one.parked else ""
                     line = (
@@ -365,6 +382,9 @@ class LanesRunner:
                 case Ended():
                     self._end(one)
             events.extend(self._drain())
+        for trial, steps in spent.items():
+            if trial in self._where and steps >= self._until.get(trial, steps + 1):
+                self._make_room(trial)
         if problem := self._saving.tick(drive, trials):
             self._notice("saving", problem)
         events.extend(self._drain())

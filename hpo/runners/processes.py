@@ -22,7 +22,8 @@ from typing import Any, cast
 
 from hpo.errors import RunnerError, UsageError
 from hpo.events import DataSet, Figures, TrialFinished
-from hpo.runners.base import Heard, Target, Word
+from hpo.rows import halfway_name
+from hpo.runners.base import NOWHERE, Heard, Target, Word
 from hpo.runners.placing import cuda_devices, devices, placed, structure
 from trials.names import TASKS
 from trials.spec import Config, TrialSpec
@@ -153,6 +154,9 @@ class ProcessesRunner:
                 "--workers, or let it have more open files and processes (`ulimit -n`, `ulimit -u`)"
             ) from error
         self._waiting: list[TrialSpec] = []  # given back by a worker that had no lane for them
+        self._until: dict[int, int] = {}  # trial -> spent steps at which it is to make room
+        self._bound: dict[int, _Worker] = {}  # paused trial -> the only worker that can go on with it
+        self._homing: list[tuple[_Worker, TrialSpec]] = []  # trials that wait for theirs
         self._idle_seconds = 0.0  # lane-seconds of workers without a trial
         self._gone_seconds = (0.0, 0.0)  # lane-seconds of workers that have died or left
         self._last_end = 0.0  # when the last trial ended, at first when the first began; 0: none has
@@ -249,8 +253,29 @@ class ProcessesRunner:
         """Lane-seconds that it has been without any trial by now."""
         return 0.0 if worker.idle_since is None else (worker.lanes or 1) * max(0.0, now - worker.idle_since)
 
-    def start(self, specs: Sequence[TrialSpec]) -> None:
-        """Place trials: evenly, and equal structures together."""
+    def start(self, specs: Sequence[TrialSpec], until: Mapping[int, int] = NOWHERE) -> None:
+        """Place trials: evenly, and equal structures together; one that only a worker has goes there.
+
+        Where that worker has no lane, the trial waits for it and others have the lanes that are free.
+        """
+        self._until.update(until)
+        self._homing.extend((self._bound.pop(one.trial), one) for one in specs if one.trial in self._bound)
+        home = {spec.trial for _, spec in self._homing}
+        self._send_home()
+        self._place([spec for spec in specs if spec.trial not in home])
+
+    def _send_home(self) -> None:
+        """Give trials that wait for their worker a lane there, as far as it has any."""
+        waiting, self._homing = self._homing, []
+        for worker, spec in waiting:
+            if worker not in self._workers:
+                self._waiting.append(spec)  # it has just died
+            elif worker.free():
+                self._give(worker, [spec])
+            else:
+                self._homing.append((worker, spec))
+
+    def _place(self, specs: Sequence[TrialSpec]) -> None:
         now = time.monotonic()
         if specs and not self._last_end:
             # The first trials of all: from now on a worker without one is idle.
@@ -264,20 +289,30 @@ class ProcessesRunner:
         for number, worker in enumerate(list(self._workers)):
             share = [spec for spec, place in zip(specs, places, strict=True) if place == number]
             if share:
-                worker.trials.update((spec.trial, spec) for spec in share)
-                self._idle_seconds += self._idle(worker, now)
-                worker.idle_since = None
-                self._send(worker, "start", share)
+                self._give(worker, share)
         self._waiting.extend(spec for spec, place in zip(specs, places, strict=True) if place is None)
 
+    def _give(self, worker: _Worker, share: Sequence[TrialSpec]) -> None:
+        worker.trials.update((spec.trial, spec) for spec in share)
+        self._idle_seconds += self._idle(worker, time.monotonic())
+        worker.idle_since = None
+        until = {spec.trial: self._until[spec.trial] for spec in share if spec.trial in self._until}
+        self._send(worker, "start", list(share), until)
+
     def stop(self, trials: Collection[int]) -> None:
-        """Tell the workers that have these trials."""
+        """Tell the workers that have these trials, or keep them."""
+        keepers = [(one, trial) for trial, one in self._bound.items()]
+        keepers += [(one, spec.trial) for one, spec in self._homing]
         for worker in list(self._workers):
             here = [trial for trial in trials if trial in worker.trials]
-            if here:
-                self._stopping.update(here)
-                self._send(worker, "stop", here)
+            kept = [trial for one, trial in keepers if one is worker and trial in trials]
+            self._stopping.update(here)
+            if here or kept:
+                self._send(worker, "stop", [*here, *kept])
         self._end_waiting(trials)
+        for trial in trials:
+            self._bound.pop(trial, None)
+            (Path(self._target.folder) / halfway_name(trial)).unlink(missing_ok=True)
 
     def rest(self) -> None:
         """Have all workers rest; each ends its tick, or what its function is in the middle of."""
@@ -327,14 +362,20 @@ class ProcessesRunner:
             self._workers.remove(worker)
 
     def _forget(self, worker: _Worker) -> None:
-        """Keep count of the time of a worker that is gone."""
+        """Keep count of the time of a worker that is gone; what it kept begins again."""
+        self._bound = {trial: one for trial, one in self._bound.items() if one is not worker}
+        self._waiting.extend(spec for one, spec in self._homing if one is worker)
+        self._homing = [(one, spec) for one, spec in self._homing if one is not worker]
         before, now = self._gone_seconds, worker.busy_seconds
         self._gone_seconds = before[0] + now[0], before[1] + now[1]
         self._idle_seconds += self._idle(worker, time.monotonic())
 
     def _end_waiting(self, trials: Collection[int]) -> None:
-        for spec in [spec for spec in self._waiting if spec.trial in trials]:
-            self._waiting.remove(spec)
+        homing = [spec for _, spec in self._homing]
+        self._homing = [one for one in self._homing if one[1].trial not in trials]
+        for spec in [spec for spec in (*self._waiting, *homing) if spec.trial in trials]:
+            if spec in self._waiting:
+                self._waiting.remove(spec)
             self._events.append(TrialFinished(spec.trial, "stopped", time.time()))
 
     def _send(self, worker: _Worker, *message: Any) -> None:
@@ -356,9 +397,10 @@ class ProcessesRunner:
             except (EOFError, OSError):
                 self._bury(worker)
         self._dismiss()
+        self._send_home()
         if self._waiting and any(worker.free() for worker in self._workers):
             again, self._waiting = self._waiting, []
-            self.start(again)
+            self._place(again)
         events, self._events = self._events, []
         return events
 
@@ -370,11 +412,24 @@ class ProcessesRunner:
         for event in word.value if word.kind == "events" else ():
             if isinstance(event, TrialFinished):
                 worker.trials.pop(event.trial, None)
+                self._until.pop(event.trial, None)
                 self._stopping.discard(event.trial)
                 self._deaths, self._last_end = 0, time.monotonic()
             self._events.append(event)
+        for trial in (*word.held, *word.bound):
+            if worker.trials.pop(trial, None) is not None:
+                self._made_room(worker, trial, trial in word.bound)
         if not worker.trials and worker.idle_since is None and self._last_end:
             worker.idle_since = time.monotonic()
+
+    def _made_room(self, worker: _Worker, trial: int, is_bound: bool) -> None:
+        self._until.pop(trial, None)
+        if trial in self._stopping:
+            # The order to stop crossed it, and finds nothing that would say an end.
+            self._stopping.discard(trial)
+            self._events.append(TrialFinished(trial, "stopped", time.time()))
+        elif is_bound:
+            self._bound[trial] = worker
 
     def _bury(self, worker: _Worker) -> None:
         """A dead worker's trials have failed; another takes its place."""

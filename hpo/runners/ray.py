@@ -14,7 +14,7 @@ from hpo.records import target_name
 from hpo.rows import halfway_name
 from hpo.runners import joining
 from hpo.runners.arrivals import written
-from hpo.runners.base import Cluster, Heard, Target
+from hpo.runners.base import NOWHERE, Cluster, Heard, Target
 from hpo.runners.cluster import End, last_line
 from hpo.runners.crew import Crew, Worker
 from hpo.scores import scores_name
@@ -116,9 +116,9 @@ class RayRunner:
         """(with a trial, all); see `Runner.busy_seconds`."""
         return self._crew.roster.busy_seconds()
 
-    def start(self, specs: Sequence[TrialSpec]) -> None:
-        """Place trials: evenly, and equal structures together."""
-        self._crew.roster.wait(specs)
+    def start(self, specs: Sequence[TrialSpec], until: Mapping[int, int] = NOWHERE) -> None:
+        """Place trials: evenly, and equal structures together; one that only a worker has goes there."""
+        self._crew.roster.wait(specs, until)
         self._assign()
 
     def _assign(self) -> None:
@@ -130,13 +130,16 @@ class RayRunner:
                 # Scores: those of fold models that come later go beside the trial's own.
                 for name in (spec.parent, halfway_name(spec.trial), scores_name(spec.trial))
             }
-            self._crew.send(by_post[post], "start", share, files=self._rows(names))
+            until = self._crew.roster.until(share)
+            self._crew.send(by_post[post], "start", share, until, files=self._rows(names))
 
     def stop(self, trials: Collection[int]) -> None:
         """Tell the workers that have these trials."""
         by_post = {worker.post: worker for worker in self._crew.workers}
         for post, here in self._crew.roster.stop(trials):
             self._crew.send(by_post[post], "stop", here)
+        for trial in trials:
+            (self._folder / halfway_name(trial)).unlink(missing_ok=True)
 
     def rest(self) -> None:
         """Have all workers rest, those too that begin meanwhile."""

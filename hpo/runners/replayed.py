@@ -26,7 +26,7 @@ from typing import Any, cast
 
 from hpo.errors import UsageError
 from hpo.events import DataSet, Figures, Outcome, TrialFinished, TrialReported
-from hpo.runners.base import Heard, Target
+from hpo.runners.base import NOWHERE, Heard, Target
 from hpo.runners.functions import RAISED, Function, as_report, broken, forgotten, undefined
 from hpo.runners.trouble import Nodes, Trouble
 from trials.seeding import key
@@ -51,7 +51,8 @@ class _Course:
     node: int = 0  # where it runs
     attempt: int = 0  # how often it has lost its lane: what was queued before is nothing to it
     slowness: float = 1.0  # by which it takes longer than its curve says
-    ran_seconds: float = 0.0  # when it was paused
+    until: int | None = None  # spent steps at which it is to make room
+    ran_seconds: float = 0.0  # when it made room
 
 
 class ReplayedRunner:
@@ -106,11 +107,11 @@ class ReplayedRunner:
         """(with a trial, all), in simulated time; see `Runner.busy_seconds`."""
         return self._busy_seconds, self._all_seconds
 
-    def start(self, specs: Sequence[TrialSpec]) -> None:
+    def start(self, specs: Sequence[TrialSpec], until: Mapping[int, int] = NOWHERE) -> None:
         """Begin them now; nothing of them runs before `poll`."""
         for spec in specs:
             if spec.trial in self._paused:
-                self._go_on(spec.trial)
+                self._go_on(spec.trial, until.get(spec.trial))
                 continue
             whole, base = spec, 0
             if spec.parent is not None:
@@ -120,6 +121,7 @@ class ReplayedRunner:
                     self._ended.append(TrialFinished(spec.trial, "failed", self._now, str(error)))
                     continue
             course = _Course(spec, whole, self._function.values(whole), base, self._now)
+            course.until = until.get(spec.trial)
             course.node = self._nodes.take()
             course.slowness = self._nodes.trouble.slowness(spec.trial)
             self._running[spec.trial] = course
@@ -133,32 +135,25 @@ class ReplayedRunner:
             elif trial in self._paused:
                 forgotten(self._paused.pop(trial).values)
 
-    def pause(self, trials: Collection[int]) -> None:
-        """Leave the curves where they are; their clocks stand still."""
-        for trial in trials:
-            course = self._paused[trial] = self._running.pop(trial)
-            course.ran_seconds = self._now - course.began
-            course.attempt += 1
-            self._silent.pop(trial, None)
-            if self._release(trial, course):
-                course.ran_seconds = 0.0  # its node failed after its report: it begins again
+    def _make_room(self, trial: int) -> None:
+        """Leave a curve where it is; its clock stands still."""
+        course = self._paused[trial] = self._running.pop(trial)
+        course.ran_seconds = self._now - course.began
+        del self._silent[trial]
+        self._release(trial, course)
 
-    def _go_on(self, trial: int) -> None:
+    def _go_on(self, trial: int, until: int | None) -> None:
         course = self._running[trial] = self._paused.pop(trial)
+        course.until = until
         course.node, course.began = self._nodes.take(), self._now - course.ran_seconds
-        if course.coming is None:
-            self._silent[trial] = None
-        else:
-            heapq.heappush(self._queue, (course.began + course.coming.seconds, trial, course.attempt))
+        self._silent[trial] = None
 
-    def _release(self, trial: int, course: _Course) -> bool:
-        """Give a trial's lane back; whether it had none, as its node has failed."""
-        is_waiting = trial in self._waiting
-        if is_waiting:
+    def _release(self, trial: int, course: _Course) -> None:
+        """Give a trial's lane back, where its node has not failed."""
+        if trial in self._waiting:
             self._waiting.remove(trial)
         else:
             self._nodes.give_back(course.node)
-        return is_waiting
 
     def rest(self) -> None:
         """Let no simulated time pass until `wake`."""
@@ -207,7 +202,7 @@ class ReplayedRunner:
             _, trial, attempt = heapq.heappop(self._queue)
             course = self._running.get(trial)
             if course is None or course.coming is None or course.attempt != attempt:
-                continue  # it has ended, begun again or been paused
+                continue  # it has ended or begun again
             events.extend(self._deliver(trial, course, course.coming, time))
             if not self._hear_every:
                 break
@@ -255,6 +250,8 @@ class ReplayedRunner:
             self._cut(trial, "diverged", bad)
         elif report.spent == course.spec.budget:
             self._cut(trial, "completed")
+        elif course.until is not None and report.spent >= course.until:
+            self._make_room(trial)
         return [*events, *self._drain()]
 
     def _draw(self, trial: int) -> None:

@@ -8,11 +8,11 @@ then it is the reason, and has failed.
 
 import time
 from collections import Counter, deque
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hpo.events import TrialFinished, TrialReported
-from hpo.runners.base import Heard, Word
+from hpo.runners.base import NOWHERE, Heard, Word
 from hpo.runners.placing import placed, structure
 from trials.spec import TrialSpec
 
@@ -52,6 +52,9 @@ class Roster:
         # trial -> workers that died by themselves while they had it, since it last got further
         self._deaths = Counter[int]()
         self._told: dict[int, int] = {}  # trial -> spent steps of its last report
+        self._until: dict[int, int] = {}  # trial -> spent steps at which it is to make room
+        self._bound: dict[int, Post] = {}  # paused trial -> the only worker that can go on with it
+        self._homing: list[tuple[Post, TrialSpec]] = []  # trials that wait for theirs
         self._stopping: set[int] = set()  # trials that a worker was told to stop
         self._events: list[Heard] = []
         self._idle_seconds = 0.0  # lane-seconds of workers without a trial
@@ -74,6 +77,10 @@ class Roster:
             is_blamed: whether one of its trials may have been the reason.
         """
         self.posts.remove(post)
+        # What it kept of trials is gone: they begin again.
+        self._bound = {trial: one for trial, one in self._bound.items() if one is not post}
+        self._waiting.extend(spec for one, spec in self._homing if one is post)
+        self._homing = [(one, spec) for one, spec in self._homing if one is not post]
         # Those that waited are younger.
         again = sorted(post.trials.values(), key=lambda spec: spec.trial, reverse=True)
         for spec in again:
@@ -109,14 +116,26 @@ class Roster:
             rooms[emptiest] = 0
         return rooms
 
-    def wait(self, specs: Sequence[TrialSpec]) -> None:
-        """These trials are to be run."""
+    def wait(self, specs: Sequence[TrialSpec], until: Mapping[int, int] = NOWHERE) -> None:
+        """These trials are to be run; see `Runner.start`.
+
+        One that only a worker can go on with waits for that worker, and for nobody else's room.
+        """
+        self._until.update(until)
         if specs and not self._last_end:
             # The first trials of all: from now on a worker without one is idle.
             self._last_end = now = time.monotonic()
             for post in self.posts:
                 post.idle_since = now
-        self._waiting.extend(specs)
+        for spec in specs:
+            if spec.trial in self._bound:
+                self._homing.append((self._bound.pop(spec.trial), spec))
+            else:
+                self._waiting.append(spec)
+
+    def until(self, specs: Sequence[TrialSpec]) -> dict[int, int]:
+        """Spent steps at which those of these trials make room that are to."""
+        return {spec.trial: self._until[spec.trial] for spec in specs if spec.trial in self._until}
 
     def assign(self) -> list[tuple[Post, list[TrialSpec]]]:
         """Give the trials that wait to workers with room: evenly, and equal structures together."""
@@ -127,6 +146,13 @@ class Roster:
                 self._alone.add(spec.trial)
                 orders[post] = [spec]
                 self._give(post, [spec])
+        homing, self._homing = self._homing, []
+        for post, spec in homing:
+            if self._rooms()[self.posts.index(post)]:
+                orders.setdefault(post, []).append(spec)
+                self._give(post, [spec])
+            else:
+                self._homing.append((post, spec))
         if self._waiting:
             waiting = list(self._waiting)
             running = [[structure(spec.config) for spec in post.trials.values()] for post in self.posts]
@@ -145,14 +171,21 @@ class Roster:
         post.idle_since = None
 
     def stop(self, trials: Collection[int]) -> list[tuple[Post, list[int]]]:
-        """Which workers are to be told to stop which of these trials; those that wait have ended."""
+        """Which workers are to stop or forget which of these trials; those that wait have ended."""
         orders: list[tuple[Post, list[int]]] = []
+        keepers = [(one, trial) for trial, one in self._bound.items()]
+        keepers += [(one, spec.trial) for one, spec in self._homing]
         for post in self.posts:
             here = [trial for trial in trials if trial in post.trials]
-            if here:
-                self._stopping.update(here)
-                orders.append((post, here))
+            kept = [trial for one, trial in keepers if one is post and trial in trials]
+            self._stopping.update(here)
+            if here or kept:
+                orders.append((post, [*here, *kept]))
         self._end_waiting(trials)
+        for trial in trials:
+            self._bound.pop(trial, None)
+            if trial not in self._stopping:
+                self._told.pop(trial, None)
         return orders
 
     def _end_waiting(self, trials: Collection[int]) -> None:
@@ -160,6 +193,10 @@ class Roster:
             for spec in [spec for spec in queue if spec.trial in trials]:
                 queue.remove(spec)
                 self._end(TrialFinished(spec.trial, "stopped", time.time()))
+        ended = [spec for _, spec in self._homing if spec.trial in trials]
+        self._homing = [one for one in self._homing if one[1].trial not in trials]
+        for spec in ended:
+            self._end(TrialFinished(spec.trial, "stopped", time.time()))
 
     # -- what is heard ------------------------------------------------------------------------------------
 
@@ -184,12 +221,25 @@ class Roster:
                         self._end(event)
                 case _:
                     self._events.append(event)
+        for trial in (*word.held, *word.bound):
+            if post.trials.pop(trial, None) is not None:
+                self._made_room(post, trial, trial in word.bound)
         if not post.trials and post.idle_since is None and self._last_end:
             post.idle_since = time.monotonic()
+
+    def _made_room(self, post: Post, trial: int, is_bound: bool) -> None:
+        self._until.pop(trial, None)
+        self._alone.discard(trial)
+        if trial in self._stopping:
+            # The order to stop crossed it, and finds nothing that would say an end.
+            self._end(TrialFinished(trial, "stopped", time.time()))
+        elif is_bound:
+            self._bound[trial] = post
 
     def _end(self, event: TrialFinished) -> None:
         for known in (self._stopping, self._alone):
             known.discard(event.trial)
+        self._until.pop(event.trial, None)
         self._told.pop(event.trial, None)
         self._deaths.pop(event.trial, None)
         self._last_end = time.monotonic()

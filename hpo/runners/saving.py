@@ -78,10 +78,8 @@ class Saving:
             halfway = drive.halfway(trial)
             if halfway is None:
                 continue
-            spec = drive.so_far(trial)
-            assert spec is not None
             try:
-                self._put(halfway, spec[0])
+                self._put(halfway)
             except OSError as error:
                 problem = f"trials under way cannot be saved: {error}"
         if self._is_told:
@@ -89,15 +87,24 @@ class Saving:
         self._is_told = bool(problem)
         return problem
 
-    def _put(self, halfway: Halfway, spec: TrialSpec) -> None:
+    def _put(self, halfway: Halfway) -> None:
+        trial = halfway.course.spec.trial
         if self._storage is None:
-            halfway.save(self._folder / halfway_name(spec.trial), spec)
-            self._saved.append(spec.trial)
+            halfway.save(self._folder / halfway_name(trial))
+            self._saved.append(trial)
             return
         file = io.BytesIO()
-        halfway.write(file, spec)
-        self._stored.add(spec.trial)
-        self._storage.write(_name(spec.trial), file.getvalue())
+        halfway.write(file)
+        self._stored.add(trial)
+        self._storage.write(_name(trial), file.getvalue())
+
+    def keep(self, held: Halfway) -> str:
+        """Save a trial that has made room; why it could not be, "" where it was."""
+        try:
+            self._put(held)
+        except OSError as error:
+            return str(error)
+        return ""
 
     def forget(self, trial: int) -> None:
         """A trial has ended: nobody will go on with it."""

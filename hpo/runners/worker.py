@@ -41,6 +41,10 @@ class Local(Runner, Protocol):
         """Trials under way whose rows were saved since this was last asked."""
         ...
 
+    def take_held(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Trials that made room since this was last asked: those that were saved, and those kept here."""
+        ...
+
 
 class Channel(Protocol):
     """Where a worker is told what to do, and says what happened: one end of a pipe, or the like of it."""
@@ -109,7 +113,9 @@ def serve(
             events = runner.poll(0.0)
             saved = runner.take_saved()
             if events or returned or saved or runner.busy()[1] != told:
-                connection.send(_word(runner, "events", events, returned, saved))
+                held, bound = runner.take_held()  # with the reports after which they made room
+                word = _word(runner, "events", events)
+                connection.send(word._replace(returned=returned, saved=saved, held=held, bound=bound))
                 told = runner.busy()[1]
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
@@ -118,14 +124,8 @@ def serve(
             runner.close()
 
 
-def _word(
-    runner: Local,
-    kind: Literal["events", "answer"],
-    value: Any,
-    returned: tuple[int, ...] = (),
-    saved: tuple[int, ...] = (),
-) -> Word:
-    return Word(kind, value, runner.busy()[1], runner.busy_seconds(), returned, saved)
+def _word(runner: Local, kind: Literal["events", "answer"], value: Any) -> Word:
+    return Word(kind, value, runner.busy()[1], runner.busy_seconds())
 
 
 def _kill(groups: Iterable[int]) -> None:

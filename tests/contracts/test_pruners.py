@@ -233,6 +233,7 @@ def test_who_pauses_and_goes_on_is_a_function_of_what_was_told(name, script) -> 
             if pauser.pause(trial):
                 assert state == "running"
                 assert 0 < spent[trial] < BUDGET
+                assert spent[trial] >= pauser.until(trial)
         for n, left in ((1, None), (3, 20)):
             chosen = pauser.resume(n, left, True)
             assert len(chosen) == len({one.trial for one in chosen}) <= n

@@ -16,7 +16,7 @@ from hpo.errors import RunnerError, UsageError
 from hpo.events import Noticed, TrialFinished, TrialReported
 from hpo.rows import halfway_name
 from hpo.runners import processes
-from hpo.runners.base import PAUSING, RUNNERS, Cluster, Pausing, Scaling, Target, build
+from hpo.runners.base import RUNNERS, Cluster, Scaling, Target, build
 from hpo.runners.inline import InlineRunner
 from schedules import span_of
 from tests.trials_sample import CPU, Line, reports_agree, spec
@@ -196,48 +196,60 @@ def test_exploring_a_trial_that_cannot_be_says_why(shared, variant):
         shared.explore(spec({**GOOD, "schedule": "range_test(sweep_steps=20)", "lr": 1e30}, budget=80))
 
 
-def test_the_table_says_which_runners_pause(shared, variant):
-    assert isinstance(shared, Pausing) == (VARIANTS[variant][0] in PAUSING)
-
-
-def test_a_trial_paused_and_resumed_gives_the_reports_of_the_trial_alone(shared, variant):
-    if VARIANTS[variant][0] not in PAUSING:
-        return
-    watched, other = spec(GOOD, 30, budget=20, rungs=(4, 9, 15)), spec({**GOOD, "lr": 0.02}, 31, budget=20)
+def test_a_trial_that_made_room_and_goes_on_gives_the_reports_of_the_trial_alone(shared):
+    watched = spec(GOOD, 30, budget=20, rungs=(4, 9, 15))
     events, room = [], shared.free()
-    shared.start([watched])
-    for until in (4, 9):
-        while not any(isinstance(one, TrialReported) and one.report.spent == until for one in events):
-            events += shared.poll(0.1)
-        shared.pause([30])
-        assert shared.free() == room
-        # Another has its lane meanwhile.
-        if until == 4:
-            _, ends = run(shared, [other])
-            assert outcomes(ends) == {31: "completed"}
-        shared.start([watched])
+
+    def hear_until(spent):
+        end = time.monotonic() + MOST_SECONDS
+        while not any(isinstance(one, TrialReported) and one.report.spent >= spent for one in events):
+            assert time.monotonic() < end, events
+            events.extend(shared.poll(0.1))
+
+    for place, spent in ((4, 4), (8, 9)):  # the second is passed
+        shared.start([watched], {30: place})
         assert shared.free() == room - 1
+        hear_until(spent)
+        assert shared.free() == room
+        # Others have its lane meanwhile.
+        _, ends = run(shared, [spec({**GOOD, "lr": 0.02}, 10 * place + n, budget=20) for n in range(room)])
+        assert set(outcomes(ends).values()) == {"completed"}
+    assert not [event for event in shared.poll(0.3) if not isinstance(event, Noticed)], "nobody trains it"
+    shared.start([watched])
     events += hear(shared, [30])
     reports, ends = told(events)
     assert outcomes(ends) == {30: "completed"}
-    reports_agree(reports[30], list(train(Line(), watched, device=CPU)))
+    # What it says again is dropped by who has heard it.
+    first = {report.spent: report for report in reversed(reports[30])}
+    for report in reports[30]:
+        reports_agree([report], [first[report.spent]])
+    alone = list(train(Line(), watched, device=CPU))
+    reports_agree([first[one.spent] for one in alone], alone)
 
 
-def test_a_paused_trial_that_is_stopped_is_forgotten_without_a_word(shared, variant):
-    if VARIANTS[variant][0] not in PAUSING:
-        return
-    one = spec(GOOD, 32, budget=20, rungs=(4,))
-    shared.start([one])
+def test_a_trial_that_made_room_and_is_stopped_is_forgotten_without_a_word(shared):
+    one = spec(GOOD, 36, budget=20, rungs=(4,))
+    shared.start([one], {36: 1})
     events = []
     while not any(isinstance(event, TrialReported) for event in events):
         events += shared.poll(0.1)
-    shared.pause([32])
-    shared.stop([32])
-    assert not [event for event in shared.poll(0.0) if not isinstance(event, Noticed)]
+    shared.stop([36])
+    assert not [event for event in shared.poll(0.3) if not isinstance(event, Noticed)]
     # It is not known any more: started again, it begins anew.
     reports, ends = run(shared, [one])
-    assert [report.spent for report in reports[32]] == [4, 20]
-    assert outcomes(ends) == {32: "completed"}
+    assert [report.spent for report in reports[36]] == [4, 20]
+    assert outcomes(ends) == {36: "completed"}
+
+
+def test_an_order_to_stop_that_crosses_a_trial_that_makes_room_has_an_end(shared):
+    """It is told before the report is heard, after which the trial has no lane."""
+    one = spec(GOOD, 37, budget=10**5, rungs=(4,))
+    shared.start([one], {37: 1})
+    time.sleep(1.0)  # long enough for a worker to come there
+    shared.stop([37])
+    _, ends = told(hear(shared, [37]))
+    assert outcomes(ends) == {37: "stopped"}
+    assert shared.busy()[0] == 0
 
 
 def test_while_a_runner_rests_nothing_is_reported_and_then_what_would_have_been(shared, variant, folder):

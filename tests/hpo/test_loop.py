@@ -27,7 +27,7 @@ from hpo.limits import Limits
 from hpo.loop import Interrupted, Plan, Search
 from hpo.pruners.asha import Asha
 from hpo.pruners.never import Never
-from hpo.runners.base import Heard, Target
+from hpo.runners.base import NOWHERE, Heard, Target
 from hpo.runners.inline import InlineRunner
 from hpo.samplers.random import Random
 from hpo.space import table as space_table
@@ -84,9 +84,9 @@ class Watching(InlineRunner):
         super().__init__(Target(f"{SAMPLE}:curve"), lanes)
         self.store = store
 
-    def start(self, specs: Sequence[TrialSpec]) -> None:
+    def start(self, specs: Sequence[TrialSpec], until: Mapping[int, int] = NOWHERE) -> None:
         assert {spec.trial for spec in specs} <= {event.spec.trial for event in of(TrialStarted, self.store)}
-        super().start(specs)
+        super().start(specs, until)
 
     def stop(self, trials: Collection[int]) -> None:
         assert set(trials) <= {event.trial for event in of(TrialStopped, self.store)}

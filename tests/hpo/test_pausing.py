@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from hpo.errors import UsageError
 from hpo.events import (
     Event,
     StudyFinished,
@@ -181,15 +180,6 @@ def test_a_trial_that_leads_the_forecasts_goes_on_at_once() -> None:
     best = History(Objective(), events).best
     assert best is not None
     assert best.state == "completed"
-
-
-def test_runners_and_fold_models_that_cannot_pause_are_refused(tmp_path: Path) -> None:
-    words = {"search": {"pruner": "pause"}, "limits": {"trials": 2}, "tracking": False, "root": tmp_path}
-    with pytest.raises(UsageError, match=r"pruner = 'pause' pauses trials, which runner 'processes' cannot"):
-        search_over(f"{SAMPLE}:curve", runner={"name": "processes"}, **words)
-    with pytest.raises(UsageError, match=r"which runner 'processes' cannot: use inline, lanes or replayed"):
-        search_over("digits", runner={"workers": 2}, **words)
-    assert not list(tmp_path.iterdir())
 
 
 def test_a_task_is_searched_with_pauses(tmp_path: Path) -> None:

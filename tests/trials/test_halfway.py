@@ -11,7 +11,7 @@ from trials.drive import Drive, Ended
 from trials.halfway import Halfway
 from trials.lanes import Lanes
 from trials.recipe import recipe
-from trials.spec import Report, TrialSpec
+from trials.spec import Report
 from trials.train import build
 
 CONFIG = {**SMALL["tabular"], "lr": 0.01, "dropout": 0.2}
@@ -50,12 +50,13 @@ def test_a_trial_gone_on_with_elsewhere_is_the_one_it_was(
         said.extend(one for one in there.tick() if isinstance(one, Report) and one.trial == 1)
     before = there.halfway(1)
     assert before is not None
-    before.save(tmp_path / "trial.npz", specs[1])
+    before.save(tmp_path / "trial.npz")
     # Elsewhere, beside a trial that begins.
     here.admit(replace(specs[0], trial=7))
     found = Halfway.load(tmp_path / "trial.npz", specs[1])
     assert found is not None
-    assert list(here.take_up(specs[1], found)) == said
+    assert found.course.reports == said
+    here.resume(found)
     reports, other_ends = rest(here)
     reports_agree([*said, *reports[1]], wanted[1])
     row, other = ends[1].row, other_ends[1].row
@@ -77,7 +78,7 @@ def test_what_was_saved_of_another_trial_or_is_damaged_is_not_gone_on_from(tmp_p
     drive.tick()
     halfway = drive.halfway(0)
     assert halfway is not None
-    halfway.save(path, one)
+    halfway.save(path)
     others = [replace(one, seed=one.seed + 1), replace(one, config={**CONFIG, "lr": 0.02})]
     assert [Halfway.load(path, other) for other in others] == [None, None]
     path.write_bytes(path.read_bytes()[:-200])
@@ -85,10 +86,74 @@ def test_what_was_saved_of_another_trial_or_is_damaged_is_not_gone_on_from(tmp_p
     assert Halfway.load(tmp_path / "none.npz", one) is None
 
 
-def test_a_trial_whose_tuner_listens_has_to_begin_again() -> None:
-    drive = a_drive(4)
-    one: TrialSpec = spec({**CONFIG, "schedule": "race(k=3)"}, budget=400, horizon=60)
+SEARCHES = {
+    "race": ("race(k=3)", 400, 60),
+    "range_test": ("range_test(sweep_steps=20)", 120, 100),
+    "autolrs": ("autolrs(stages=2)", 360, 120),
+    "guarded": ("range_test(sweep_steps=20, guarded=true)", 160, 100),
+    "plateau": ("plateau(patience=1)", 120, 120),
+}
+
+
+@pytest.mark.parametrize("search", SEARCHES)
+def test_a_trial_that_probes_goes_on_elsewhere_wherever_it_is_cut(search: str, tmp_path: Path) -> None:
+    """Amid a probe, between two, and in a copy's lane: its tuner asks for what it would have."""
+    schedule, budget, horizon = SEARCHES[search]
+    rungs = range(17, budget, 17)
+    one = spec({**CONFIG, "schedule": schedule}, 1, budget=budget, rungs=rungs, horizon=horizon)
+    whole = a_drive(3)
+    whole.admit(one)
+    wanted, ends = rest(whole)
+    there, path, said, probed = a_drive(3), tmp_path / "trial.npz", list[Report](), 0
+    there.admit(one)
+    cuts = 0
+    while len(there):
+        said.extend(report for report in there.tick() if isinstance(report, Report))
+        before = there.halfway(1) if 1 in there else None
+        cuts += 1
+        if before is None or cuts % 4 != 1:
+            continue
+        before.save(path)
+        probed += before.course.is_probing
+        # Fewer lanes than it had copies; others of the same numbers were there before.
+        here, found = a_drive(2, tick=7), Halfway.load(path, one)
+        assert found is not None
+        assert found.course.reports == said
+        here.admit(spec(CONFIG, 5, budget=30))
+        here.resume(found)
+        reports, other_ends = rest(here)
+        reports_agree([*said, *reports.get(1, [])], wanted[1])
+        assert other_ends[1].outcome == ends[1].outcome
+        for name in ("chosen", "score", "factor"):
+            found_facts, wanted_facts = [[fact[name] for fact in one[1].facts] for one in (other_ends, ends)]
+            close(found_facts, wanted_facts, "training")
+        for name in ("weights", "state"):
+            close(getattr(other_ends[1].row, name), getattr(ends[1].row, name), "training")
+        record, wanted_record = other_ends[1].record, ends[1].record
+        assert record is not None
+        assert wanted_record is not None
+        close(np.concatenate(record.kept), np.concatenate(wanted_record.kept), "training")
+        adopted = [[tried.is_adopted for tried in one.tried] for one in (record, wanted_record)]
+        assert adopted[0] == adopted[1]
+    assert cuts > 4
+    assert probed or search == "plateau"
+
+
+def test_a_tuner_that_asks_for_something_else_by_now_is_not_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after an update of this project: the trial begins again."""
+    from trials import halfway as module
+    from trials.course import scheduled
+
+    one, path = spec({**CONFIG, "schedule": "range_test(sweep_steps=20)"}, budget=120), tmp_path / "trial.npz"
+    drive = a_drive(1)
     drive.admit(one)
-    for _ in range(3):
+    for _ in range(5):
         drive.tick()
-    assert drive.halfway(one.trial) is None
+    halfway = drive.halfway(0)
+    assert halfway is not None
+    halfway.save(path)
+    other = replace(one, config={**CONFIG, "schedule": "range_test(sweep_steps=22)"})
+    monkeypatch.setattr(module, "scheduled", lambda _, step: scheduled(other, step))
+    assert Halfway.load(path, one) is None
