@@ -227,6 +227,83 @@ def test_a_trial_that_made_room_and_goes_on_gives_the_reports_of_the_trial_alone
     reports_agree([first[one.spent] for one in alone], alone)
 
 
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
+def test_a_trial_that_made_room_outlives_its_workers(variant, tmp_path):
+    """A task's goes on from its row; a function begins again and says the same."""
+    name, kind = VARIANTS[variant]
+    if name not in ("processes", "ray"):
+        return
+    runner = made(variant, tmp_path)
+    one, events = spec(GOOD, 38, budget=20, rungs=(4, 9)), []
+    try:
+        runner.start([one], {38: 4})
+        while not any(isinstance(event, TrialReported) for event in events):
+            events += runner.poll(0.1)
+        assert (tmp_path / halfway_name(38)).is_file() == (kind == "lanes")
+
+        def processes():
+            if name == "processes":
+                return {pid for nursery in runner._nurseries for pid in children(nursery.process.pid)}
+            return {worker.place.process for worker in runner._crew.workers if worker.place is not None}
+
+        killed = processes()
+        for pid in killed:
+            os.kill(pid, signal.SIGKILL)
+        assert gone(killed, 10)
+        end = time.monotonic() + MOST_SECONDS
+        while killed & processes() or len(processes()) < WORKERS or not runner.free():
+            assert time.monotonic() < end
+            events += runner.poll(0.1)
+        runner.start([one])
+        while not any(isinstance(event, TrialFinished) for event in events):
+            assert time.monotonic() < end, events
+            events += runner.poll(0.1)
+        reports, ends = told(events)
+        assert outcomes(ends) == {38: "completed"}
+        reports_agree([reports[38][0], *reports[38][-2:]], list(train(Line(), one, device=CPU)))
+    finally:
+        runner.close()
+
+
+def test_a_function_waits_for_the_worker_that_keeps_it_and_no_lane_waits_with_it(tmp_path):
+    runner = build("processes", target("inline", tmp_path), 1, 2)
+    events = []
+
+    def spent(trial):
+        return [e.report.spent for e in events if isinstance(e, TrialReported) and e.report.trial == trial]
+
+    def hear_until(holds):
+        end = time.monotonic() + MOST_SECONDS
+        while not holds():
+            assert time.monotonic() < end, events
+            events.extend(runner.poll(0.1))
+
+    try:
+        kept = spec(GOOD, 0, budget=20, rungs=(4, 9))
+        runner.start([kept], {0: 4})
+        hear_until(lambda: spent(0))
+        runner.start([endless_trial(1), endless_trial(2)])
+        hear_until(lambda: spent(1) and spent(2))
+        keeper, other = runner._bound[0], None
+        mine = next(iter(keeper.trials))
+        other = 3 - mine
+        runner.stop([other])
+        hear_until(lambda: any(isinstance(one, TrialFinished) for one in events))
+        assert runner.free() == 1
+        runner.start([kept])
+        # Its worker has another trial: the free lane is for whoever else comes.
+        assert runner.free() == 1
+        runner.start([spec(GOOD, 3, budget=10)])
+        hear_until(lambda: spent(3))
+        assert spent(0) == [4]
+        runner.stop([mine])
+        hear_until(lambda: 20 in spent(0))
+        assert spent(0) == [4, 9, 20], "it went on, and said nothing again"
+        reports_agree(told(events)[0][0], list(train(Line(), kept, device=CPU)))
+    finally:
+        runner.close()
+
+
 def test_a_trial_that_made_room_and_is_stopped_is_forgotten_without_a_word(shared):
     one = spec(GOOD, 36, budget=20, rungs=(4,))
     shared.start([one], {36: 1})

@@ -214,6 +214,40 @@ def test_trials_of_a_worker_that_is_killed_go_on_from_their_saved_rows(
         reports_agree(reports(heard)[one.trial], list(train(Line(), one, device=CPU)))
 
 
+def test_a_paused_trial_whose_worker_is_killed_as_it_goes_on_is_gone_on_with_from_its_row(
+    joined_cluster: Any, tmp_path: Path
+) -> None:
+    task = Gated(tmp_path)
+    study = tmp_path / "study"
+    target = Target("gated.py:Gated", base=str(tmp_path), folder=str(study), compile="never")
+    runner = cast(Any, build("ray", target, 1, 1, Cluster(cpus_per_worker=0.5)))
+    one = spec(GOOD, 0, budget=100, rungs=(20, 40, 80))
+    heard: list[Heard] = []
+    try:
+        until(runner, lambda: runner.busy()[1] == 1, heard)
+        runner.start([one], {0: 20})
+        until(runner, lambda: bool(reports(heard)), heard)
+        assert runner.free() == 1
+        assert (study / halfway_name(0)).is_file()
+        (first,) = processes(runner)
+        assert task.steps() == {first: 20}
+        runner.start([one], {0: 80})
+        until(runner, lambda: task.steps()[first] == 60, heard)  # frozen beyond the report at 40
+        os.kill(first, signal.SIGKILL)
+        task.open()
+        until(runner, lambda: reports(heard)[0][-1].spent == 80, heard)
+        assert runner.free() == 1
+        runner.start([one])
+        until(runner, lambda: bool(ends(heard)), heard)
+        (second,) = processes(runner)
+    finally:
+        runner.close()
+    # What the file has nobody trained again, and nothing was heard twice.
+    assert task.steps() == {first: 60, second: 80}
+    assert ends(heard)[0].outcome == "completed"
+    reports_agree(reports(heard)[0], list(train(Line(), one, device=CPU)))
+
+
 def test_workers_on_one_machine_load_the_data_once_and_leave_nothing(
     joined_cluster: Any, tmp_path: Path
 ) -> None:

@@ -26,6 +26,12 @@ def words(*events: object, lanes: int = 1, returned: tuple[int, ...] = ()) -> Wo
     return Word("events", list(events), lanes, (1.0, 2.0), returned)
 
 
+def paused(event: TrialReported, is_bound: bool) -> Word:
+    """A report after which the trial made room."""
+    trials = (event.report.trial,)
+    return words(event)._replace(**{"bound" if is_bound else "held": trials})
+
+
 def staffed(*lanes: int) -> tuple[Roster, list[Post]]:
     roster = Roster()
     for count in lanes:
@@ -208,3 +214,61 @@ def test_under_any_deaths_every_trial_ends_once_and_reports_in_order() -> None:
         assert sorted(ends) == list(range(12)), f"seed {seed}"
         assert all(tuple(one) == RUNGS[: len(one)] for one in spent.values())
         assert roster.busy()[0] == 0
+
+
+def test_a_trial_that_made_room_goes_to_anyone_or_to_the_worker_that_keeps_it() -> None:
+    roster, (first, second) = staffed(1, 1)
+    roster.wait([spec(0), spec(1)], {0: 2, 1: 2})
+    assert given(roster) == {0: [0], 1: [1]}
+    assert roster.until([spec(0)]) == {0: 2}
+    roster.take(first, paused(report(0, 2), is_bound=True))
+    roster.take(second, paused(report(1, 2), is_bound=False))
+    assert roster.free() == 2
+    roster.wait([spec(2)])
+    assert given(roster) == {0: [2]}
+    # One may go anywhere; the other waits for its worker, and the free lane waits with nobody.
+    roster.wait([spec(0)], {0: 4})
+    assert given(roster) == {}
+    assert roster.free() == 1
+    roster.wait([spec(1)])
+    assert given(roster) == {1: [1]}
+    assert (roster.until([spec(0)]), roster.until([spec(1)])) == ({0: 4}, {})
+    roster.take(first, words(end(2)))
+    assert given(roster) == {0: [0]}
+
+
+def test_what_a_worker_kept_begins_again_when_it_is_gone() -> None:
+    roster, (first, second) = staffed(1, 1)
+    roster.wait([spec(0), spec(1)], {0: 2})
+    given(roster)
+    roster.take(first, paused(report(0, 2), is_bound=True))
+    roster.wait([spec(2)])
+    given(roster)
+    roster.wait([spec(0)])
+    assert given(roster) == {}
+    roster.take(second, words(end(1)))
+    assert given(roster) == {}
+    roster.leave(first, "its process died", is_blamed=False)
+    assert given(roster) == {0: [2]}
+    roster.take(second, words(end(2)))
+    assert given(roster) == {0: [0]}
+    roster.take(second, words(report(0, 2), report(0, 4)))
+    said = [one.report.spent for one in roster.heard() if isinstance(one, TrialReported)]
+    assert said == [2, 4], "what it says again is not heard"
+
+
+def test_a_trial_that_makes_room_as_it_is_told_to_stop_has_ended() -> None:
+    for is_bound in (True, False):
+        roster, (first,) = staffed(1)
+        roster.wait([spec(0)], {0: 2})
+        given(roster)
+        assert roster.stop([0]) == [(first, [0])]
+        roster.take(first, paused(report(0, 2), is_bound))
+        (ended,) = [one for one in roster.heard() if isinstance(one, TrialFinished)]
+        assert ended.outcome == "stopped"
+        # One that had made room before is forgotten without a word.
+        roster.wait([spec(1)], {1: 2})
+        given(roster)
+        roster.take(first, paused(report(1, 2), is_bound))
+        assert roster.stop([1]) == ([(first, [1])] if is_bound else [])
+        assert not [one for one in roster.heard() if isinstance(one, TrialFinished)]
