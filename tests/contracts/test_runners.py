@@ -1,6 +1,7 @@
 """The laws of a runner, over every entry of the table, with real trials, real processes and real signals."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -402,7 +403,9 @@ def test_a_runner_of_several_workers_has_more_or_fewer_while_it_runs(variant, fo
         hear_until(lambda: runner.busy() == (0, LANES))
         _, ends = told(events)
         assert outcomes(ends) == dict.fromkeys(range(6), "stopped")
-        runner.scale(2)
+        if VARIANTS[variant][0] == "ray":
+            assert re.match("the cluster has room for [0-9]+ now, with ", runner.scale(1000))
+        assert runner.scale(2) == ""
         runner.rest()
         hear_until(lambda: runner.free() == 4)
         runner.wake()
