@@ -5,7 +5,9 @@ wider it is; those that diverged, failed or found no memory count as worst, and 
 near. What is believed beforehand counts less with every result (Hvarfner et al., "piBO: Augmenting
 Acquisition Functions with User Beliefs for Bayesian Optimization", ICLR 2022, arXiv:2204.11051).
 A Gaussian process on the normal scores of the ranks proposes together with a pair of Parzen densities: the
-pair leads while little is known, the process later.
+pair leads while little is known, the process later. The longer no result was better than the best, the more
+has to be gained where it looks (the margin of Jones, "A Taxonomy of Global Optimization Methods Based on
+Response Surfaces", 2001), so that it leaves a place where nothing new comes up.
 
 Every suggestion of an `ask` takes those before it and all running trials for granted. A small share of trials
 is drawn at random, so that a wrong model cannot keep the search in one place.
@@ -46,9 +48,11 @@ _MOST_REST = 60
 _LEAD = 10.0  # results for which the densities count as much as the process
 _DENSITIES_UNTIL = 200  # results
 _BELIEF = 10.0  # results for which the priors count as much as the improvement expected
-_DRAWN, _UNIFORM, _NEAR = 100, 100, 100  # candidates: of the good density, anywhere, around the leaders
+_DRAWN, _UNIFORM, _NEAR = 100, 100, 65  # candidates: of the good density, anywhere, near the leaders a round
 _LEADERS = 5
-_STEPS = (0.05, 0.02)  # of the two rounds around them
+_STEPS = (0.3, 0.1, 0.03)  # of the rounds around them
+_RESTLESS, _MOST_RESTLESS = 0.06, 1.5  # standard deviations: a result since the best one, and at most
+_ALL_RESTLESS = 60.0  # results until which all suggestions are; then ever fewer
 _WIDTH_80 = 1.2816  # standard deviations on each side that hold 80 % of a normal
 _FROM_EARLIER = 100  # candidates near the best of earlier studies
 _POOL_FOR = 8  # suggestions of one ask that share candidates
@@ -72,7 +76,7 @@ class Curve:
         self._next = 0
         self._heard: set[int] = set()  # trials of which something was known at an end or a pause
         self._ended = self._learnt = 0
-        self._kernel: Kernel = default(self._features.owners, self._features.d)
+        self._kernel: Kernel = default(self._features.owners, self._features.d, has_alone=True)
         self._costs = Costs(self._features, cost)
         self._leaders = Leaders(space, seed)
         self._lessons, self._no_lessons = Lessons(space), Lessons(space)
@@ -218,8 +222,12 @@ class Curve:
     def _model(self, results: list[Result], lessons: Lessons) -> "_Model":
         kernel = lessons.kernel or self._kernel
         reports = self._forecasts.reports([result.trial for result in results])
+        # With several metrics every suggestion weighs them anew, and has another best one; where an earlier
+        # study has shown the best at once, that none is better says nothing. Costs were measured without.
+        is_plain = self._scalarised is None and not lessons and not self._costs.weight
+        margin = _margin(results) if is_plain else 0.0
         return _Model(
-            self._features, kernel, lessons, self._costs, results, reports, self._points, self._places
+            self._features, kernel, lessons, self._costs, results, reports, self._points, self._places, margin
         )
 
 
@@ -236,6 +244,16 @@ def _pause(ended: int) -> int:
     return 1 if ended <= 30 else max(2, ended // 10)
 
 
+def _margin(results: list[Result]) -> float:
+    """By how much a result has to be better than the best one to count: more, the longer none was.
+
+    In standard deviations of normal scores. What has not come to its end says nothing.
+    """
+    best = min(range(len(results)), key=lambda place: results[place].value)
+    since = sum(result.spread == 0.0 for result in results[best + 1 :])
+    return min(_MOST_RESTLESS, _RESTLESS * since)
+
+
 class _Model:
     """What is known, ready to score candidates."""
 
@@ -249,7 +267,9 @@ class _Model:
         reports: np.ndarray,  # (n, L) of the same trials
         points: np.ndarray,
         places: dict[int, int],
+        margin: float,
     ) -> None:
+        self._margin = margin
         self.features, self._kernel, self.lessons, self.costs = features, kernel, lessons, costs
         chosen = kept_rows(results)
         values, extra = normal_scores(results)
@@ -289,10 +309,11 @@ class _Model:
         anywhere = rng.random((_UNIFORM, features.d))
         if features.space.priors:
             anywhere[::2] = [believed(features.space, point) for point in anywhere[::2]]
+        wanted = self.best - (self._margin if rng.random() * self.count < _ALL_RESTLESS else 0.0)
         points = np.concatenate([self.good.draw(rng, _DRAWN), anywhere])
         if self.lessons:
             points = np.concatenate([points, self.lessons.draw(features, rng, _FROM_EARLIER)])
-        pool = _Pool(self, posterior, rest, features.snapped(points), of_running)
+        pool = _Pool(self, posterior, rest, wanted, features.snapped(points), of_running)
         for step in _STEPS:
             leaders = pool.points[np.argsort(-pool.scores(), kind="stable")[:_LEADERS]]
             base = np.repeat(leaders, _NEAR // _LEADERS, 0)
@@ -314,7 +335,7 @@ class _Model:
         if self._broke is None:
             return np.zeros(len(columns))
         near = self._kernel.between(self._kernel.scaled(columns), self._kernel.scaled(self._columns))
-        near = np.square(near / self._kernel.signal)
+        near = np.square(near / self._kernel.peak)
         share = float(1 - self._broke.mean())
         return np.log((near @ ~self._broke + share) / (near.sum(1) + 1.0))
 
@@ -327,10 +348,11 @@ class _Pool:
         model: _Model,
         posterior: Posterior,
         rest: Density | None,
+        wanted: float,  # value below which a result counts
         points: np.ndarray,
         running: np.ndarray,  # columns of what is taken already
     ) -> None:
-        self._model, self._rest = model, rest
+        self._model, self._rest, self._wanted = model, rest, wanted
         self._tried = np.concatenate([model.tried, model.scaled(running)])
         self._scaled = np.empty((0, model.tried.shape[1]))
         self.points = np.empty((0, model.features.d))
@@ -365,7 +387,7 @@ class _Pool:
         """(m,) the higher the better."""
         found = self._candidates
         means = found.means + self._expected
-        return log_improvement(means, found.variances, self._model.best) + self._bonus
+        return log_improvement(means, found.variances, self._wanted) + self._bonus
 
     def expected(self) -> str:
         """What the model expects of the best candidate, in words."""

@@ -4,6 +4,12 @@ Matern 5/2 kernel; lengths, signal and noise are the most probable ones under lo
 with the analytic gradient (Rasmussen and Williams, "Gaussian Processes for Machine Learning", 2006, chapters
 2 and 5). The prior of a length grows with the square root of the number of dimensions (Hvarfner et al.,
 "Vanilla Bayesian Optimization Performs Great in High Dimensions", ICML 2024, arXiv:2402.02229).
+
+A kernel may have beside it the sum of one of every hyperparameter alone (Duvenaud, Nickisch and Rasmussen,
+"Additive Gaussian Processes", NeurIPS 2011, arXiv:1112.4394), as what a config comes to is mostly a sum of
+effects of single hyperparameters (Hutter, Hoos and Leyton-Brown, "An Efficient Approach for Assessing
+Hyperparameter Importance", ICML 2014): what was seen of one then holds wherever the others are. These are
+rational quadratic, as they are many and an exponential takes long.
 """
 
 import copy
@@ -20,17 +26,22 @@ _JITTER = 1e-8
 _LENGTH = (math.log(0.5), 1.0)
 _SIGNAL = (0.0, 1.0)
 _NOISE = (-4.0, 1.5)
+_ALONE = (-1.0, 1.5)
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """What was learnt. G hyperparameters, D columns."""
+    """What was learnt. G hyperparameters, D columns.
+
+    The length of a hyperparameter alone is its length divided by sqrt(G).
+    """
 
     lengths: np.ndarray  # (G,)
     signal: float
     noise: float
     owners: np.ndarray  # (D,) the hyperparameter of each column
     trends: int = 0  # further columns, which the value is linear in with coefficients of variance 1
+    alone: float = 0.0  # variance of the sum of what every hyperparameter does alone
 
     def scaled(self, columns: np.ndarray) -> np.ndarray:
         """(n, D) columns in units of their lengths; trends, the last of them, as they are."""
@@ -44,11 +55,31 @@ class Kernel:
             linear = a[:, -self.trends :] @ b[:, -self.trends :].T
             a, b = a[:, : -self.trends], b[:, : -self.trends]
         squares = np.square(a).sum(1)[:, None] + np.square(b).sum(1) - 2 * (a @ b.T)
-        return self.signal * _matern(np.maximum(squares, 0.0))[0] + linear
+        found = self.signal * _matern(np.maximum(squares, 0.0))[0] + linear
+        return found + self._between_alone(a, b) if self.alone else found
+
+    def _between_alone(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """(n, m) covariances of what hyperparameters do alone. Every array of the loop is made once."""
+        count = len(self.lengths)
+        a, b = math.sqrt(count) * a.T, math.sqrt(count) * b.T
+        found, squares, part = (np.zeros((a.shape[1], b.shape[1])) for _ in range(3))
+        for owner in range(count):
+            squares.fill(1.0)
+            for column in np.flatnonzero(self.owners == owner):
+                np.subtract(a[column, :, None], b[column], out=part)
+                squares += np.square(part, out=part)
+            found += np.reciprocal(squares, out=squares)
+        found *= self.alone / count
+        return found
+
+    @property
+    def peak(self) -> float:
+        """The covariance of a place with itself, trends aside."""
+        return self.signal + self.alone
 
     def variances(self, a: np.ndarray) -> np.ndarray:
         """(n,) of scaled columns, before anything is known."""
-        found = np.full(len(a), self.signal)
+        found = np.full(len(a), self.peak)
         return found + np.square(a[:, -self.trends :]).sum(1) if self.trends else found
 
 
@@ -59,10 +90,14 @@ def _matern(squares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return (1 + root + squares * (5 / 3)) * falling, falling
 
 
-def default(owners: np.ndarray, hyperparameters: int) -> Kernel:
-    """The kernel before anything is learnt: the middle of the priors."""
+def default(owners: np.ndarray, hyperparameters: int, has_alone: bool = False) -> Kernel:
+    """The kernel before anything is learnt: the middle of the priors.
+
+    `has_alone`: whether hyperparameters do something alone, in it and in those that are learnt from it.
+    """
     length = math.exp(_LENGTH[0]) * math.sqrt(max(1, hyperparameters))
-    return Kernel(np.full(hyperparameters, length), math.exp(_SIGNAL[0]), math.exp(_NOISE[0]), owners)
+    lengths, alone = np.full(hyperparameters, length), math.exp(_ALONE[0]) if has_alone else 0.0
+    return Kernel(lengths, math.exp(_SIGNAL[0]), math.exp(_NOISE[0]), owners, alone=alone)
 
 
 def learn(
@@ -82,13 +117,16 @@ def learn(
     apart = np.zeros((count, len(columns), len(columns)))
     for column, owner in enumerate(owners):
         apart[owner] += np.square(columns[:, column, None] - columns[:, column])
-    means = np.array([_LENGTH[0] + 0.5 * math.log(max(1, count))] * count + [_SIGNAL[0], _NOISE[0]])
-    widths = np.array([_LENGTH[1]] * count + [_SIGNAL[1], _NOISE[1]])
+    others = [_SIGNAL, _NOISE, _ALONE] if start.alone else [_SIGNAL, _NOISE]
+    variances = [start.signal, start.noise, start.alone][: len(others)]
+    point = np.log(np.concatenate([start.lengths, variances]))
+    means = [_LENGTH[0] + 0.5 * math.log(max(1, count))] * count
+    means = np.array(means + [mean for mean, _ in others])
+    widths = np.array([_LENGTH[1]] * count + [width for _, width in others])
 
     def cost(point: np.ndarray) -> tuple[float, np.ndarray]:
         return _cost(point, apart, values, extra, means, widths, linear)
 
-    point = np.array([*np.log(start.lengths), math.log(start.signal), math.log(start.noise)])
     bounds = [(mean - 4 * width, mean + 4 * width) for mean, width in zip(means, widths, strict=True)]
     found: Any = cast(Any, optimize).minimize(
         cost,
@@ -99,11 +137,12 @@ def learn(
         options={"maxiter": most_rounds, "maxfun": 2 * most_rounds},
     )
     best = np.exp(np.asarray(found.x, float))
-    return Kernel(best[:count], float(best[count]), float(best[count + 1]), owners)
+    alone = float(best[count + 2]) if start.alone else 0.0
+    return Kernel(best[:count], float(best[count]), float(best[count + 1]), owners, alone=alone)
 
 
 def _cost(
-    point: np.ndarray,  # (G + 2,) logarithms
+    point: np.ndarray,  # (G + 2,) or, with what hyperparameters do alone, (G + 3,) logarithms
     apart: np.ndarray,  # (G, n, n)
     values: np.ndarray,  # (n,)
     extra: np.ndarray,  # (n,)
@@ -113,12 +152,18 @@ def _cost(
 ) -> tuple[float, np.ndarray]:
     """Negative log posterior and its gradient."""
     lapack = _lapack()
-    count, n = len(point) - 2, len(values)
+    count, n = len(apart), len(values)
     weights = np.exp(-2 * point[:count])
     signal, noise = math.exp(point[count]), math.exp(point[count + 1])
     squares = np.tensordot(weights, apart, 1)
     shape, falling = _matern(squares)
     covariance = signal * shape + linear
+    alone = math.exp(point[count + 2]) if len(point) > count + 2 else 0.0
+    squares_alone = shapes_alone = np.empty(0)
+    if alone:
+        squares_alone = (count * weights)[:, None, None] * apart
+        shapes_alone = 1 / (1 + squares_alone)
+        covariance += alone / count * shapes_alone.sum(0)
     covariance[np.diag_indices(n)] += noise + extra + _JITTER
     factor, failed = lapack.dpotrf(covariance, lower=1)
     if failed:
@@ -135,6 +180,11 @@ def _cost(
     gradient[:count] = weights * np.tensordot(apart, by_length, ((1, 2), (0, 1)))
     gradient[count] = signal * float((pull * shape).sum())
     gradient[count + 1] = noise * float(np.trace(pull))
+    if alone:
+        by_shape = alone / count * pull
+        gradient[count + 2] = float((by_shape * shapes_alone.sum(0)).sum())
+        squares_alone *= np.square(shapes_alone)
+        gradient[:count] += 2 * np.tensordot(squares_alone, by_shape, ((1, 2), (0, 1)))
     return total, gradient + apart_from / np.square(widths)
 
 

@@ -127,7 +127,7 @@ def test_a_number_of_trials_ends_with_a_last_round_of_the_leading() -> None:
     assert len(history.trials) == 12
     assert history.best is not None
     assert history.best.state == "completed"
-    assert history.spent < 0.6 * 12 * BUDGET
+    assert history.spent < 0.65 * 12 * BUDGET
     last = {event.trial for event in of(TrialResumed, events) if event.reason == "the last round"}
     assert 1 <= len(last) <= 3
 

@@ -14,6 +14,7 @@ from hpo.samplers.base import build
 from hpo.samplers.features import Features
 from hpo.samplers.gaussian import Kernel, Posterior, default, learn, log_improvement
 from hpo.samplers.parzen import Density
+from hpo.samplers.results import Result, normal_scores
 from hpo.space import Choice, Domain, Float, Int, Space
 from tests.hpo_strategies import EXAMPLE, random_points, spaces
 from trials.spec import Report, TrialSpec
@@ -84,24 +85,69 @@ def test_the_process_learns_which_hyperparameters_matter() -> None:
     assert np.corrcoef(posterior.means(fresh), expected)[0, 1] > 0.97
 
 
-def test_the_gradient_of_what_is_learnt_is_that_of_its_cost() -> None:
+@pytest.mark.parametrize("is_alone", [False, True])
+def test_the_gradient_of_what_is_learnt_is_that_of_its_cost(is_alone: bool) -> None:
     from hpo.samplers.gaussian import _cost
 
     rng = np.random.default_rng(1)
     columns, values, extra = rng.random((15, 2)), rng.normal(size=15), 0.3 * rng.random(15)
     apart = np.stack([np.square(c[:, None] - c) for c in columns.T])
-    point = np.array([-0.3, 0.4, 0.2, -2.0])
-    rest = (apart, values, extra, np.zeros(4), np.ones(4))
+    point = np.array([-0.3, 0.4, 0.2, -2.0, *[-0.7] * is_alone])
+    size = len(point)
+    rest = (apart, values, extra, np.zeros(size), np.ones(size))
     _, gradient = _cost(point, *rest)
-    for index in range(4):
-        moved = np.eye(4)[index] * 1e-5
+    for index in range(size):
+        moved = np.eye(size)[index] * 1e-5
         slope = (_cost(point + moved, *rest)[0] - _cost(point - moved, *rest)[0]) / 2e-5
         assert gradient[index] == pytest.approx(slope, rel=1e-4)
 
 
-def test_believing_in_running_trials_keeps_means_and_takes_variance() -> None:
+def test_what_hyperparameters_do_alone_is_known_wherever_the_others_are() -> None:
+    rng = np.random.default_rng(3)
+    columns = rng.random((30, 8))
+    values = np.square(columns - 0.5).sum(1)
+    values = (values - values.mean()) / values.std()
+    fresh = rng.random((200, 8))
+    expected = np.square(fresh - 0.5).sum(1)
+    fits: list[float] = []
+    for has_alone in (False, True):
+        start = default(np.arange(8), 8, has_alone)
+        kernel = learn(columns, values, np.zeros(30), start, 30)
+        assert (kernel.alone > 0) == has_alone
+        means = Posterior(kernel, columns, values, np.zeros(30)).means(fresh)
+        fits.append(float(np.corrcoef(means, expected)[0, 1]))
+    assert fits[1] > fits[0] + 0.1
+
+
+def test_covariances_of_hyperparameters_alone_are_those_of_a_kernel_with_their_columns() -> None:
+    kernel = Kernel(np.array([0.5, 2.0]), 0.0, 0.01, np.array([0, 1, 1]), alone=0.8)
+    a, b = np.array([[0.0, 0.0, 0.7]]), np.array([[0.3, 0.7, 0.0]])
+    apart = np.array([0.09 / 0.5**2, 0.98 / 2.0**2])
+    (found,) = kernel.between(kernel.scaled(a), kernel.scaled(b))
+    assert found[0] == pytest.approx(0.8 * (1 / (1 + 2 * apart)).mean())
+    assert kernel.between(kernel.scaled(a), kernel.scaled(a))[0, 0] == pytest.approx(kernel.peak)
+
+
+def test_equal_values_have_one_rank_and_what_broke_off_counts_as_often_as_it_did() -> None:
+    def scores(*values: float) -> np.ndarray:
+        results = [Result(n, value, 0.0, math.isinf(value), n) for n, value in enumerate(values)]
+        return normal_scores(results)[0]
+
+    found = scores(1.0, 1.0, 1.0, 2.0, 3.0)
+    once = scores(1.0, 2.0, 3.0)
+    # In units of the one and the other's spread: the middle value lies as far between its neighbours.
+    share, share_once = [(s[-2] - s[0]) / (s[-1] - s[0]) for s in (found, once)]
+    assert share == pytest.approx(share_once)
+    broken, single = scores(1.0, 2.0, math.inf, math.inf), scores(1.0, 2.0, math.inf)
+    assert (broken[1] - broken[0]) / (broken[2] - broken[0]) < (single[1] - single[0]) / (
+        single[2] - single[0]
+    )
+
+
+@pytest.mark.parametrize("alone", [0.0, 0.5])
+def test_believing_in_running_trials_keeps_means_and_takes_variance(alone: float) -> None:
     rng = np.random.default_rng(2)
-    kernel = Kernel(np.array([0.5, 0.5]), 1.0, 0.01, np.arange(2))
+    kernel = Kernel(np.array([0.5, 0.5]), 1.0, 0.01, np.arange(2), alone=alone)
     columns, values = rng.random((8, 2)), rng.normal(size=8)
     places, running = rng.random((30, 2)), rng.random((3, 2))
     before = Posterior(kernel, columns, values, np.zeros(8)).at(places)
@@ -195,6 +241,25 @@ def test_the_proposals_of_a_batch_differ_and_know_of_what_runs() -> None:
     assert len(near) >= 4
     sampler.tell(TrialStarted(TrialSpec(20, batch[0], 0, 10, (10,), 10, 0), 0.0))
     assert sampler.ask(1)[0].config != batch[0]
+
+
+def test_what_is_looked_for_lies_further_off_the_longer_nothing_better_was_found() -> None:
+    space = Space({"x": Float(0, 1), "y": Float(0, 1), "z": Float(0, 1)})
+    apart: list[float] = []
+    for is_best_first in (False, True):
+        distances: list[float] = []
+        for seed in range(10):
+            rng = np.random.default_rng(seed)
+            points = rng.random((30, 3))
+            losses = np.square(points - 0.3).sum(1)
+            order = np.argsort(losses if is_best_first else -losses)
+            sampler = build("curve", space, Objective(), seed)
+            for trial, row in enumerate(order):
+                told(sampler, trial, space.decode(points[row]), float(losses[row]))
+            asked = space.encode([suggestion.config for suggestion in sampler.ask(32)])
+            distances.append(float(np.linalg.norm(asked - 0.3, axis=1).mean()))
+        apart.append(float(np.mean(distances)))
+    assert apart[1] > apart[0] + 0.05
 
 
 def test_a_random_share_of_suggestions_remains_after_many_results() -> None:
