@@ -21,7 +21,7 @@ from trials.spec import Report
 
 _REACH = 0.25  # width of the regression's weights, in quantiles of the value at the level
 _FLOOR = 0.02  # weight of what is far away
-_RIDGE = 0.1  # draws the slope towards 1
+_RIDGE = 0.3  # draws the slope towards 1: those that went on are alike, and say little of it
 _STEEPEST = 1.5
 _MOST_PAIRS = 120  # that a regression looks at, the newest
 _UNTAUGHT = 0.7  # spread, in standard deviations of the values at the level, where no trial went beyond
@@ -306,7 +306,7 @@ def regress(
     weights /= weights.sum(1, keepdims=True)
     center_x, center_y = weights @ x, weights @ y
     dx, dy = x - center_x[:, None], y - center_y[:, None]
-    scale = _RIDGE * max(float(np.var(x)), 1e-12)
+    scale = _RIDGE * max(float(np.var(np.minimum(all_at_level, highest))), 1e-12)
     slope = ((weights * dx * dy).sum(1) + scale) / ((weights * dx * dx).sum(1) + scale)
     slope = np.clip(slope, 0.0, _STEEPEST)
     means = center_y + slope * (queries - center_x)

@@ -3,9 +3,10 @@
 A stop on a short run is a bet that a row can take back: a paused trial goes on where it is as soon as its
 forecast (`hpo.forecasts`) says so. New trials run to their first stage: the lowest that is known to rank
 trials as they are forecast to end. A free lane is for the trial that leads the forecasts; else, once first
-stages have had their share of the steps, for the trial with the largest expected improvement a step; else for
-a new one. A last round, for which a share of the steps is kept, takes those to their ends that may yet become
-the best: a study that goes on beginning trials to the last leaves its best one paused for good.
+stages have had their share of the steps, for the trial with the largest expected improvement a step, where
+that is more than a new one promises; else for a new one. A last round, for which a share of the steps is
+kept, takes those to their ends that may yet become the best: a study that goes on beginning trials to the
+last leaves its best one paused for good.
 
 In the spirit of freeze and thaw: Swersky, Snoek and Adams, "Freeze-Thaw Bayesian Optimization", 2014,
 arXiv:1406.3896.
@@ -13,6 +14,8 @@ arXiv:1406.3896.
 
 import math
 from collections.abc import Sequence
+
+import numpy as np
 
 from hpo.events import Event, TrialFinished, TrialPaused, TrialReported, TrialResumed, TrialStarted
 from hpo.forecasts import Forecast, Forecasts, level_of, probability_below
@@ -26,7 +29,8 @@ from trials.spec import TrialSpec
 _APART = 2.5  # a stage is at least so many times as far as the one before it
 _PILOT_FRACTION = 0.1  # of the budget, that the first stage of the pilot has at least
 _PAIRS = 4  # that a stage needs before it can be known to rank
-_CONCORDANCE = 0.8  # share of pairs that it has to rank as they are forecast
+_CONCORDANCE = 0.8  # share of pairs that it has to rank as they are forecast, of the better half too
+_NEWEST = 10  # trials, by which it is judged what a new one promises
 _LAST_TRIALS, _LAST_CHANCE = 3, 0.05  # of the last round: trials, and their chance to become the best
 _LEADS, _PROMISES, _LAST = "it leads the forecasts", "it promises most for its steps", "the last round"
 
@@ -91,7 +95,7 @@ class Pause:
             if len(values) < _PAIRS:
                 if place >= usual:
                     return place
-            elif concordance(values, finals) >= _CONCORDANCE:
+            elif _ranks(values, finals):
                 return place
         return places[-2] if len(places) > 1 else spec.budget
 
@@ -177,7 +181,8 @@ class Pause:
             if self._share_of_first(found) <= self._first_share:
                 return None, ""
             worths = {trial: self._worth(trial, forecast, best) for trial, forecast in waiting.items()}
-            return max(worths, key=lambda trial: (worths[trial], -trial)), _PROMISES
+            chosen = max(worths, key=lambda trial: (worths[trial], -trial))
+            return (chosen, _PROMISES) if worths[chosen] >= self._worth_of_new(everyone, best) else (None, "")
         return None, ""
 
     def _for_last_round(
@@ -208,6 +213,24 @@ class Pause:
         spec, spent = self._specs[trial], self._spent[trial]
         until = next(place for place in stages(spec.rungs) if place > spent)
         return expected_improvement(forecast, best) / (until - spent)
+
+    def _worth_of_new(self, everyone: dict[int, Forecast], best: float) -> float:
+        """What the newest promise for each step of their first stages."""
+        newest = sorted(everyone)[-_NEWEST:]
+        improvement = sum(expected_improvement(everyone[trial], best) for trial in newest)
+        return improvement / sum(self._first[trial] for trial in newest)
+
+
+def _ranks(values: np.ndarray, finals: np.ndarray) -> bool:
+    """Whether values on the way rank all trials, and their better half, as they are forecast.
+
+    A search draws nearer to what is good, and bad ones, which any stage tells apart, say little of it.
+    """
+    better = values <= np.median(values)
+    halves = [(values, finals)]
+    if better.sum() >= _PAIRS:
+        halves.append((values[better], finals[better]))
+    return all(concordance(*half) >= _CONCORDANCE for half in halves)
 
 
 def stages(rungs: Sequence[int]) -> list[int]:
