@@ -202,7 +202,8 @@ class Roster:
 
     def take(self, post: Post, word: Word) -> None:
         """What a worker said; only of trials that it has."""
-        post.lanes, post.busy_seconds = word.lanes, word.busy_seconds
+        if word.kind != "error":  # which says nothing of them
+            post.lanes, post.busy_seconds = word.lanes, word.busy_seconds
         for trial in word.returned:
             if trial in post.trials:
                 self._waiting.append(post.trials.pop(trial))

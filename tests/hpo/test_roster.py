@@ -272,3 +272,11 @@ def test_a_trial_that_makes_room_as_it_is_told_to_stop_has_ended() -> None:
         roster.take(first, paused(report(1, 2), is_bound))
         assert roster.stop([1]) == ([(first, [1])] if is_bound else [])
         assert not [one for one in roster.heard() if isinstance(one, TrialFinished)]
+
+
+def test_a_worker_that_refuses_what_it_is_asked_has_its_lanes_still() -> None:
+    roster, (post,) = staffed(3)
+    roster.take(post, words(lanes=3))
+    roster.take(post, Word("error", "a function is no task"))
+    assert roster.free() == 3
+    assert roster.busy_seconds()[1] == 2.0
