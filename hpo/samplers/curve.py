@@ -48,9 +48,12 @@ _MOST_REST = 60
 _LEAD = 10.0  # results for which the densities count as much as the process
 _DENSITIES_UNTIL = 200  # results
 _BELIEF = 10.0  # results for which the priors count as much as the improvement expected
-_DRAWN, _UNIFORM, _NEAR = 100, 100, 65  # candidates: of the good density, anywhere, near the leaders a round
+_DRAWN, _UNIFORM = 100, 100  # candidates: of the good density, anywhere
 _LEADERS = 5
-_STEPS = (0.3, 0.1, 0.03)  # of the rounds around them
+_NEAR = 100  # candidates near the leaders in each round, and the size of its steps
+_STEPS = (0.3, 0.1, 0.1, 0.03, 0.01)
+_THOROUGH_UNTIL = 100  # results; one suggestion counts for less beyond, and fewer candidates have to do
+_LATER_NEAR, _LATER_STEPS = 50, (0.3, 0.1, 0.03)
 _RESTLESS, _MOST_RESTLESS = 0.06, 1.5  # standard deviations: a result since the best one, and at most
 _ALL_RESTLESS = 60.0  # results until which all suggestions are; then ever fewer
 _WIDTH_80 = 1.2816  # standard deviations on each side that hold 80 % of a normal
@@ -314,9 +317,11 @@ class _Model:
         if self.lessons:
             points = np.concatenate([points, self.lessons.draw(features, rng, _FROM_EARLIER)])
         pool = _Pool(self, posterior, rest, wanted, features.snapped(points), of_running)
-        for step in _STEPS:
+        is_early = self.count <= _THOROUGH_UNTIL
+        near, steps = (_NEAR, _STEPS) if is_early else (_LATER_NEAR, _LATER_STEPS)
+        for step in steps:
             leaders = pool.points[np.argsort(-pool.scores(), kind="stable")[:_LEADERS]]
-            base = np.repeat(leaders, _NEAR // _LEADERS, 0)
+            base = np.repeat(leaders, near // _LEADERS, 0)
             moved = np.where(
                 features.is_choice, rng.random(base.shape), base + rng.normal(0.0, step, base.shape)
             )
