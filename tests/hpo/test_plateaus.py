@@ -12,12 +12,12 @@ from hpo.samplers.plateaus import distances, flat_within
 from hpo.space import Float, Space
 from trials.spec import Report, TrialSpec
 
-SPACE = Space({name: Float(0.0, 1.0) for name in ("a", "b", "c")})
-CELLS = np.random.default_rng(5).random((60, 3))
+SPACE = Space({name: Float(0.0, 1.0) for name in "abcde"})
+CELLS = np.random.default_rng(5).random((200, 5))
 
 
 def cells_answered(seed: int, trials: int = 40) -> int:
-    """How many of the sixty cells have answered after so many trials; those near a corner are good."""
+    """How many of two hundred cells have answered after so many trials; those near a corner are good."""
     sampler = Curve(SPACE, Objective(METRIC), seed)
     found: set[int] = set()
     for number in range(trials):
@@ -45,7 +45,7 @@ def test_a_table_that_is_asked_for_its_nearest_entry_is_not_asked_for_the_same_o
 
 def test_last_values_that_are_equal_by_chance_are_no_plateau() -> None:
     rng = np.random.default_rng(0)
-    points = rng.random((60, 3))
+    points = rng.random((200, 5))
     losses = np.square(points).sum(1)
     coarse = np.round(2 * losses, 0)
     reports = np.stack([np.round(losses + 2 + rng.random(60), 3), coarse], 1)
