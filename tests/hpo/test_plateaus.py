@@ -45,7 +45,7 @@ def test_a_table_that_is_asked_for_its_nearest_entry_is_not_asked_for_the_same_o
 
 def test_last_values_that_are_equal_by_chance_are_no_plateau() -> None:
     rng = np.random.default_rng(0)
-    points = rng.random((200, 5))
+    points = rng.random((60, 3))
     losses = np.square(points).sum(1)
     coarse = np.round(2 * losses, 0)
     reports = np.stack([np.round(losses + 2 + rng.random(60), 3), coarse], 1)
