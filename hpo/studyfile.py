@@ -52,7 +52,7 @@ _KEYS: dict[str, dict[str, tuple[Any, str]]] = {
     },
     "constraints": {},
     "search": {
-        "sampler": ("tpe", "text"),
+        "sampler": ("curve", "text"),
         "pruner": ("asha", "text"),
         "seed": (0, "whole"),
         "unreported": ("refuse", "refuse|allow"),

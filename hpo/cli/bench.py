@@ -19,7 +19,7 @@ from hpo.errors import UsageError
 from hpo.problems import base as problems
 from hpo.problems.base import PROBLEMS
 
-_DEFAULT = ("random", "tpe", "random+asha", "tpe+median")
+_DEFAULT = ("random", "tpe", "curve", "random+asha", "tpe+median")
 
 
 def bench(

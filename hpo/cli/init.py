@@ -32,7 +32,7 @@ steps = 300                           # budget of one trial, in optimizer steps
 reports = 10                          # how often it is evaluated on the way
 
 [search]
-sampler = "tpe"                       # random, sobol, grid, curve, tpe, gp, cmaes, nsga2
+sampler = "curve"                     # random, sobol, grid, curve, tpe, gp, cmaes, nsga2
 pruner = "asha"                       # never, median, asha, trust
 seed = 0
 

@@ -155,7 +155,7 @@ def test_a_dry_run_says_what_would_happen_and_writes_nothing(command, sample, tm
         "space      3 searched: lr, schedule, warmup_fraction",
         "fixed      optimizer=sgd, batch_size=8",
         "trials     5 of 40 steps, reports at 10, 20, 30, 40",
-        "search     sampler tpe, pruner asha, seed 7",
+        "search     sampler curve, pruner asha, seed 7",
         "tracking   none",
     ):
         assert line in said.out.splitlines()

@@ -24,7 +24,7 @@ def test_defaults_are_filled_in_and_what_was_given_is_kept() -> None:
     table = config.table
     assert (config.steps, config.seed, config.name) == (70, 9, "study")
     assert table["search"] == {
-        "sampler": "tpe",
+        "sampler": "curve",
         "pruner": "asha",
         "seed": 9,
         "unreported": "refuse",
