@@ -8,7 +8,7 @@ from typing import Literal
 from hpo.compared import compared
 from hpo.history import History, Trial
 from hpo.replicas import Replicas
-from hpo.rows import halfway_name, row_name
+from hpo.rows import halfway_name, remove_halfway, remove_halfway_folder, row_name
 from hpo.scores import scores_name
 from hpo.traces import trace_name
 
@@ -35,7 +35,7 @@ class Keeping:
         """The trial has ended: what was saved halfway goes, and its row unless it may be chosen."""
         if self.folder is None:
             return
-        (self.folder / halfway_name(trial.spec.trial)).unlink(missing_ok=True)
+        remove_halfway(self.folder, trial.spec.trial)
         if not trial.row or self.keep == "all" or self.history.objective.is_ranked:
             return
         self._rows[trial.spec.trial] = trial.row
@@ -49,14 +49,20 @@ class Keeping:
     def forget(self, trial: int) -> None:
         """Remove every file of what was trained under this number and is no trial of the study."""
         if self.folder is not None:
-            for name in (row_name(trial), halfway_name(trial), trace_name(trial), scores_name(trial)):
+            remove_halfway(self.folder, trial)
+            for name in (row_name(trial), trace_name(trial), scores_name(trial)):
                 (self.folder / name).unlink(missing_ok=True)
 
     def rest(self, trials: Sequence[Trial]) -> None:
         """Remove what was saved halfway of trials that will not go on."""
         if self.folder is not None:
             for trial in trials:
-                (self.folder / halfway_name(trial.spec.trial)).unlink(missing_ok=True)
+                remove_halfway(self.folder, trial.spec.trial)
+
+    def close(self) -> None:
+        """The study is over: no trial is under way, and none will be."""
+        if self.folder is not None:
+            remove_halfway_folder(self.folder)
 
     def _kept(self, among: Sequence[Trial]) -> set[int]:
         """Trials whose rows are kept: the best or the front, those that lead, and those read for targets."""

@@ -139,6 +139,7 @@ class Search:
         reason = self._loop()
         self._score_leading()
         self._finish(reason)
+        self._keeping.close()
         return self.history
 
     # -- telling ------------------------------------------------------------------------------------------

@@ -1,5 +1,8 @@
 """Where rows lie in a study's folder."""
 
+import contextlib
+from pathlib import Path
+
 _HALFWAY = "running"
 
 
@@ -28,3 +31,15 @@ def is_halfway(name: str) -> bool:
     (True, False)
     """
     return name.startswith(f"{_HALFWAY}/")
+
+
+def remove_halfway(folder: Path, trial: int) -> None:
+    """Remove what was saved of a trial under way; what cannot be removed stays, and nobody reads it."""
+    with contextlib.suppress(OSError):
+        (folder / halfway_name(trial)).unlink()
+
+
+def remove_halfway_folder(folder: Path) -> None:
+    """Remove the folder of trials under way, unless something is in it."""
+    with contextlib.suppress(OSError):
+        (folder / _HALFWAY).rmdir()

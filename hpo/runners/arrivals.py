@@ -18,14 +18,16 @@ def written(word: Word, folder: Path) -> dict[str, str]:
             with whole(folder / name, is_synced=not is_halfway(name)) as file:
                 file.write(data)
         except OSError as error:
-            problems[name] = str(error)
+            # One notice for all trials under way: in the same words for each.
+            problems[name] = (error.strerror or str(error)) if is_halfway(name) else str(error)
     return problems
 
 
 def kept(word: Word, folder: Path) -> list[Heard]:
     """The events of a word, once the rows, traces and scores that came with them lie in the study's folder.
 
-    A trial whose row cannot be written has failed; a study without a trace is as good.
+    A trial whose row cannot be written has failed; a study without a trace is as good. One under way that
+    could not be saved begins again where its worker is gone or it has made room.
     """
     problems = written(word, folder)
     events: list[Heard] = []
@@ -40,4 +42,8 @@ def kept(word: Word, folder: Path) -> list[Heard]:
         for name, error in problems.items()
         if not is_halfway(name)
     )
+    unsaved = [error for name, error in problems.items() if is_halfway(name)]
+    if unsaved:
+        text = f"trials under way cannot be saved, and begin again where they should go on: {unsaved[0]}"
+        events.append(Noticed("saving", text, time.time()))
     return events

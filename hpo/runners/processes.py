@@ -22,7 +22,7 @@ from typing import Any, cast
 
 from hpo.errors import RunnerError, UsageError
 from hpo.events import DataSet, Figures, TrialFinished
-from hpo.rows import halfway_name
+from hpo.rows import remove_halfway
 from hpo.runners.base import NOWHERE, Heard, Target, Word
 from hpo.runners.placing import cuda_devices, devices, placed, structure
 from trials.names import TASKS
@@ -312,7 +312,7 @@ class ProcessesRunner:
         self._end_waiting(trials)
         for trial in trials:
             self._bound.pop(trial, None)
-            (Path(self._target.folder) / halfway_name(trial)).unlink(missing_ok=True)
+            remove_halfway(Path(self._target.folder), trial)
 
     def rest(self) -> None:
         """Have all workers rest; each ends its tick, or what its function is in the middle of."""

@@ -11,7 +11,7 @@ from typing import Any, cast
 from hpo.errors import RunnerError, UsageError
 from hpo.events import DataSet, Figures
 from hpo.records import target_name
-from hpo.rows import halfway_name
+from hpo.rows import halfway_name, remove_halfway
 from hpo.runners import joining
 from hpo.runners.arrivals import written
 from hpo.runners.base import NOWHERE, Cluster, Heard, Target
@@ -139,7 +139,7 @@ class RayRunner:
         for post, here in self._crew.roster.stop(trials):
             self._crew.send(by_post[post], "stop", here)
         for trial in trials:
-            (self._folder / halfway_name(trial)).unlink(missing_ok=True)
+            remove_halfway(self._folder, trial)
 
     def rest(self) -> None:
         """Have all workers rest, those too that begin meanwhile."""

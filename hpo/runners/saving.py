@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-from hpo.rows import halfway_name
+from hpo.rows import halfway_name, remove_halfway
 from hpo.runners.base import Target
 from hpo.runners.storage import Storage
 from trials.folds import FoldedDrive
@@ -99,18 +99,17 @@ class Saving:
         self._storage.write(_name(trial), file.getvalue())
 
     def keep(self, held: Halfway) -> str:
-        """Save a trial that has made room; why it could not be, "" where it was."""
+        """Save a trial that has made room; why it could not be, alike for all of them, "" where it was."""
         try:
             self._put(held)
         except OSError as error:
-            return str(error)
+            return error.strerror or str(error)
         return ""
 
     def forget(self, trial: int) -> None:
         """A trial has ended: nobody will go on with it."""
         self._ticks.pop(trial, None)
-        with contextlib.suppress(OSError):  # it was none, or the search removes it
-            (self._folder / halfway_name(trial)).unlink()
+        remove_halfway(self._folder, trial)
         if self._storage is not None and trial in self._stored:
             self._stored.discard(trial)
             with contextlib.suppress(OSError):  # the search removes it when the study ends

@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 
+from hpo.config import build
 from hpo.errors import UsageError
-from hpo.events import TrialFinished, TrialPaused, TrialReported, TrialResumed
+from hpo.events import Noticed, TrialFinished, TrialPaused, TrialReported, TrialResumed
 from hpo.store import Journal
-from hpo.study import search_over
+from hpo.study import search, search_over
+from hpo.studyfile import find
 from tests.told import told
 from tests.trials_sample import CPU, Line, reports_agree
 from trials.train import train
@@ -26,21 +28,23 @@ def runner(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-def searched(root: Path, runner: str, lanes: int, workers: int, **space: Any) -> Any:
-    """A study of trials that pause, with rates of which one is clearly best."""
+def sections(runner: str, lanes: int, workers: int, **space: Any) -> dict[str, Any]:
+    """Of a study of trials that pause, with rates of which one is clearly best."""
     share = {"cpus_per_worker": 0.5} if runner == "ray" else {}
     count = {"workers": workers} if runner != "lanes" else {}
-    return search_over(
-        f"{TASK}:Line",
-        root=root,
-        space={"lr": {"low": 1e-4, "high": 1e-1, "scale": "log"}, "batch_size": 8, **space},
-        search={"pruner": "pause", "sampler": "random", "seed": 3},
-        pruner={"pilot": 4},
-        trial={"steps": BUDGET, "reports": 8},
-        limits={"trials": 8},
-        runner={"name": runner, "lanes": lanes, "compile": "never", "device": "cpu", **count, **share},
-        tracking=False,
-    )
+    return {
+        "space": {"lr": {"low": 1e-4, "high": 1e-1, "scale": "log"}, "batch_size": 8, **space},
+        "search": {"pruner": "pause", "sampler": "random", "seed": 3},
+        "pruner": {"pilot": 4},
+        "trial": {"steps": BUDGET, "reports": 8},
+        "limits": {"trials": 8},
+        "runner": {"name": runner, "lanes": lanes, "compile": "never", "device": "cpu", **count, **share},
+        "tracking": False,
+    }
+
+
+def searched(root: Path, runner: str, lanes: int, workers: int, **space: Any) -> Any:
+    return search_over(f"{TASK}:Line", root=root, **sections(runner, lanes, workers, **space))
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +65,7 @@ def test_one_lane_anywhere_does_the_same_study(
     assert events == told(Journal(wanted.folder / "journal.jsonl"))
     kinds = [event[0] for event in events]
     assert min(kinds.count(kind.__name__) for kind in (TrialPaused, TrialResumed)) > 3
-    assert not list((found.folder / "running").glob("*")), "nobody goes on with them"
+    assert not (found.folder / "running").exists(), "nobody goes on with them"
     assert list((found.folder / "rows").iterdir())
 
 
@@ -87,6 +91,22 @@ def test_trials_that_go_from_worker_to_worker_report_what_they_would_alone(
     }
     assert history.best is not None
     assert history.best.spec.trial == min(ends, key=lambda n: ends[n])
+
+
+def test_where_no_paused_trial_can_be_saved_the_study_says_so_and_is_the_same(
+    runner: str, tmp_path: Path
+) -> None:
+    wanted = searched(tmp_path / "first", "lanes", 1, 1)
+    folder = tmp_path / "other"
+    folder.mkdir()
+    (folder / "running").write_text("no folder")
+    table, where, base = find(f"{TASK}:Line")
+    found = search(build({**table, **sections(runner, 1, 1)}, where, base, ""), folder)
+    events = list(Journal(folder / "journal.jsonl"))
+    assert [event.topic for event in events if isinstance(event, Noticed)].count("saving") == 1
+    assert told(events) == told(Journal(wanted.folder / "journal.jsonl"))
+    assert found.history.ended == 8
+    assert (folder / "running").read_text() == "no folder"
 
 
 def test_trials_with_fold_models_beside_them_are_refused(tmp_path: Path) -> None:
