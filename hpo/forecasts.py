@@ -230,10 +230,10 @@ class Forecasts:
         """(n, L) what these reported at each level; nan where nothing finite, and for what broke off."""
         found = np.full((len(trials), 1 + level_of(self._whole)), np.nan)
         for row, trial in enumerate(trials):
-            if _is_broken(self.courses[trial]):
-                continue
-            levels = self.courses[trial].levels
-            found[row, list(levels)] = list(levels.values())
+            if not _is_broken(self.courses[trial]):
+                for level, value in self.courses[trial].levels.items():
+                    if 0 <= level < found.shape[1]:  # a function may report before its first step
+                        found[row, level] = value
         return found
 
     def _forecast(self, level: int, trials: Sequence[int]) -> list[Forecast]:

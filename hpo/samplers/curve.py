@@ -224,13 +224,20 @@ class Curve:
 
     def _model(self, results: list[Result], lessons: Lessons) -> "_Model":
         kernel = lessons.kernel or self._kernel
-        reports = self._forecasts.reports([result.trial for result in results])
         # With several metrics every suggestion weighs them anew, and has another best one; where an earlier
         # study has shown the best at once, that none is better says nothing. Costs were measured without.
         is_plain = self._scalarised is None and not lessons and not self._costs.weight
         margin = _margin(results) if is_plain else 0.0
         return _Model(
-            self._features, kernel, lessons, self._costs, results, reports, self._points, self._places, margin
+            self._features,
+            kernel,
+            lessons,
+            self._costs,
+            results,
+            self._forecasts,
+            self._points,
+            self._places,
+            margin,
         )
 
 
@@ -250,7 +257,7 @@ def _pause(ended: int) -> int:
 def _margin(results: list[Result]) -> float:
     """By how much a result has to be better than the best one to count: more, the longer none was.
 
-    In standard deviations of normal scores. What has not come to its end says nothing.
+    In standard deviations of normal scores. A forecast says nothing; what broke off does.
     """
     best = min(range(len(results)), key=lambda place: results[place].value)
     since = sum(result.spread == 0.0 for result in results[best + 1 :])
@@ -267,7 +274,7 @@ class _Model:
         lessons: Lessons,
         costs: Costs,
         results: list[Result],
-        reports: np.ndarray,  # (n, L) of the same trials
+        forecasts: Forecasts,
         points: np.ndarray,
         places: dict[int, int],
         margin: float,
@@ -282,7 +289,7 @@ class _Model:
         columns = features.columns(rows[chosen], active[chosen])
         self._columns = columns
         self.tried = kernel.scaled(columns)
-        self.flat = flat_within(self.tried, reports[chosen])
+        self.flat = flat_within(self.tried, forecasts.reports([results[int(row)].trial for row in chosen]))
         trended, expected = lessons.appended(rows[chosen], columns)
         kernel = replace(kernel, trends=lessons.trends)
         posterior = Posterior(kernel, trended, values[chosen] - expected, extra[chosen])
