@@ -115,7 +115,7 @@ class Pause:
             return ""
         if self._spent[trial] < self._until[trial] or not self._has_moved[trial]:
             return ""
-        return f"pause: {self._spent[trial]} steps, as far as it was to go before it is compared"
+        return "pause: as far as it was to go before it is compared"
 
     def until(self, trial: int) -> int:
         """Spent steps up to which the running trial is sure to go on."""
