@@ -186,11 +186,6 @@ class Forecasts:
         found = sorted(forecast.mean for forecast in self._known.values() if forecast.spread == 0.0)
         return found[place - 1] if len(found) >= place else math.inf
 
-    def beyond(self, level: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """((n,) values at the level, (n,) final values, (n,) their spreads) of ended ones that went on."""
-        found = self.ends(level)
-        return found.values, found.finals, found.spreads
-
     def ends(self, level: int) -> Ends:
         """What ended trials that went on beyond the level had there, and how they ended.
 

@@ -91,11 +91,11 @@ class Pause:
         if key(spec.seed, "audit", spec.trial) % 10_000 < 10_000 * self._audits:
             return usual  # so that trust can be lost
         for place in places[:-1]:
-            values, finals, _ = self._forecasts.beyond(level_of(place))
-            if len(values) < _PAIRS:
+            ends = self._forecasts.ends(level_of(place))
+            if len(ends.trials) < _PAIRS:
                 if place >= usual:
                     return place
-            elif _ranks(values, finals):
+            elif _ranks(ends.values, ends.finals):
                 return place
         return places[-2] if len(places) > 1 else spec.budget
 

@@ -287,7 +287,6 @@ class _Model:
         rows = points[[places[result.trial] for result in results]]
         active = features.active(rows)
         columns = features.columns(rows[chosen], active[chosen])
-        self._columns = columns
         self.tried = kernel.scaled(columns)
         self.flat = flat_within(self.tried, forecasts.reports([results[int(row)].trial for row in chosen]))
         trended, expected = lessons.appended(rows[chosen], columns)
@@ -346,7 +345,7 @@ class _Model:
         """(m,) log odds that a trial at these (m, D) columns comes to its end, by those near it."""
         if self._broke is None:
             return np.zeros(len(columns))
-        near = self._kernel.between(self._kernel.scaled(columns), self._kernel.scaled(self._columns))
+        near = self._kernel.between(self.scaled(columns), self.tried)
         near = np.square(near / self._kernel.peak)
         share = float(1 - self._broke.mean())
         return np.log((near @ ~self._broke + share) / (near.sum(1) + 1.0))

@@ -88,8 +88,8 @@ def measured(one: Search, recorded: Any) -> dict[str, float]:
         "reports": reports,
         "stopped": history.count("stopped"),
         "best": history.incumbents[-1].value,
-        "simulated": one.runner.clock(),  # type: ignore[attr-defined]
-        "failures": one.runner.failures,  # type: ignore[attr-defined]
+        "simulated": one.runner.clock(),
+        "failures": one.runner.failures,
     }
 
 

@@ -9,6 +9,7 @@ import sys
 import textwrap
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,9 @@ def shared(variant, folder):
     runner.close()
 
 
+linux = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
+
+
 def hear(runner, until, seconds=MOST_SECONDS):
     """Poll until these trials have ended; every event, in order."""
     events, ended, end = [], set(), time.monotonic() + seconds
@@ -108,6 +112,19 @@ def hear(runner, until, seconds=MOST_SECONDS):
         events.extend(found)
         ended |= {event.trial for event in found if isinstance(event, TrialFinished)}
     return events
+
+
+def hear_until(runner, events, holds):
+    """Poll until it holds, taking in every event."""
+    end = time.monotonic() + MOST_SECONDS
+    while not holds():
+        assert time.monotonic() < end, events
+        events.extend(runner.poll(0.1))
+
+
+def spent_by(events, trial):
+    """The steps after which it reported."""
+    return [e.report.spent for e in events if isinstance(e, TrialReported) and e.report.trial == trial]
 
 
 def run(runner, specs):
@@ -200,17 +217,10 @@ def test_exploring_a_trial_that_cannot_be_says_why(shared, variant):
 def test_a_trial_that_made_room_and_goes_on_gives_the_reports_of_the_trial_alone(shared):
     watched = spec(GOOD, 30, budget=20, rungs=(4, 9, 15))
     events, room = [], shared.free()
-
-    def hear_until(spent):
-        end = time.monotonic() + MOST_SECONDS
-        while not any(isinstance(one, TrialReported) and one.report.spent >= spent for one in events):
-            assert time.monotonic() < end, events
-            events.extend(shared.poll(0.1))
-
     for place, spent in ((4, 4), (8, 9)):  # the second is passed
         shared.start([watched], {30: place})
         assert shared.free() == room - 1
-        hear_until(spent)
+        hear_until(shared, events, lambda spent=spent: max(spent_by(events, 30), default=0) >= spent)
         assert shared.free() == room
         # Others have its lane meanwhile.
         _, ends = run(shared, [spec({**GOOD, "lr": 0.02}, 10 * place + n, budget=20) for n in range(room)])
@@ -228,7 +238,7 @@ def test_a_trial_that_made_room_and_goes_on_gives_the_reports_of_the_trial_alone
     reports_agree([first[one.spent] for one in alone], alone)
 
 
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
+@linux
 def test_a_trial_that_made_room_outlives_its_workers(variant, tmp_path):
     """A task's goes on from its row; a function begins again and says the same."""
     name, kind = VARIANTS[variant]
@@ -270,35 +280,27 @@ def test_a_function_waits_for_the_worker_that_keeps_it_and_no_lane_waits_with_it
     runner = build("processes", target("inline", tmp_path), 1, 2)
     events = []
 
-    def spent(trial):
-        return [e.report.spent for e in events if isinstance(e, TrialReported) and e.report.trial == trial]
-
-    def hear_until(holds):
-        end = time.monotonic() + MOST_SECONDS
-        while not holds():
-            assert time.monotonic() < end, events
-            events.extend(runner.poll(0.1))
-
+    spent = partial(spent_by, events)
     try:
         kept = spec(GOOD, 0, budget=20, rungs=(4, 9))
         runner.start([kept], {0: 4})
-        hear_until(lambda: spent(0))
+        hear_until(runner, events, lambda: spent(0))
         runner.start([endless_trial(1), endless_trial(2)])
-        hear_until(lambda: spent(1) and spent(2))
+        hear_until(runner, events, lambda: spent(1) and spent(2))
         keeper, other = runner._bound[0], None
         mine = next(iter(keeper.trials))
         other = 3 - mine
         runner.stop([other])
-        hear_until(lambda: any(isinstance(one, TrialFinished) for one in events))
+        hear_until(runner, events, lambda: any(isinstance(one, TrialFinished) for one in events))
         assert runner.free() == 1
         runner.start([kept])
         # Its worker has another trial: the free lane is for whoever else comes.
         assert runner.free() == 1
         runner.start([spec(GOOD, 3, budget=10)])
-        hear_until(lambda: spent(3))
+        hear_until(runner, events, lambda: spent(3))
         assert spent(0) == [4]
         runner.stop([mine])
-        hear_until(lambda: 20 in spent(0))
+        hear_until(runner, events, lambda: 20 in spent(0))
         assert spent(0) == [4, 9, 20], "it went on, and said nothing again"
         reports_agree(told(events)[0][0], list(train(Line(), kept, device=CPU)))
     finally:
@@ -335,21 +337,14 @@ def test_while_a_runner_rests_nothing_is_reported_and_then_what_would_have_been(
     shared.start([first])
     events = []
 
-    def spent(trial):
-        return [e.report.spent for e in events if isinstance(e, TrialReported) and e.report.trial == trial]
-
-    def hear_until(holds):
-        end = time.monotonic() + MOST_SECONDS
-        while not holds():
-            assert time.monotonic() < end, events
-            events.extend(shared.poll(0.1))
+    spent = partial(spent_by, events)
 
     def listen(seconds):
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             events.extend(shared.poll(0.1))
 
-    hear_until(lambda: spent(140))
+    hear_until(shared, events, lambda: spent(140))
     shared.rest()
     shared.rest()
     listen(1.0)  # what a worker is in the middle of, and what is on its way
@@ -362,7 +357,7 @@ def test_while_a_runner_rests_nothing_is_reported_and_then_what_would_have_been(
         # A search that is killed now loses nothing.
         assert (folder / halfway_name(140)).is_file()
     shared.wake()
-    hear_until(lambda: len(spent(140)) > len(before) + 2 and spent(141))
+    hear_until(shared, events, lambda: len(spent(140)) > len(before) + 2 and spent(141))
     shared.stop([140, 141])
     events += hear(shared, [140, 141])
     reports, ends = told(events)
@@ -382,32 +377,26 @@ def test_a_runner_of_several_workers_has_more_or_fewer_while_it_runs(variant, fo
         assert isinstance(runner, Scaling) == (VARIANTS[variant][0] in ("processes", "ray"))
         if not isinstance(runner, Scaling):
             return
-        events, end = [], time.monotonic() + MOST_SECONDS
-
-        def hear_until(holds):
-            while not holds():
-                assert time.monotonic() < end, events
-                events.extend(runner.poll(0.1))
-
-        hear_until(lambda: runner.free() == 4)
+        events = []
+        hear_until(runner, events, lambda: runner.free() == 4)
         runner.start([endless_trial(trial) for trial in range(4)])
         runner.scale(3)
-        hear_until(lambda: runner.free() == 2)
+        hear_until(runner, events, lambda: runner.free() == 2)
         runner.start([endless_trial(4), endless_trial(5)])
         runner.scale(1)
         assert runner.free() == 0
         runner.stop([5])
-        hear_until(lambda: any(isinstance(one, TrialFinished) for one in events))
+        hear_until(runner, events, lambda: any(isinstance(one, TrialFinished) for one in events))
         assert runner.free() == 0  # of a worker that is to leave, or of the one that stays and is full
         runner.stop(range(5))
-        hear_until(lambda: runner.busy() == (0, LANES))
+        hear_until(runner, events, lambda: runner.busy() == (0, LANES))
         _, ends = told(events)
         assert outcomes(ends) == dict.fromkeys(range(6), "stopped")
         if VARIANTS[variant][0] == "ray":
             assert re.match("the cluster has room for [0-9]+ now, with ", runner.scale(1000))
         assert runner.scale(2) == ""
         runner.rest()
-        hear_until(lambda: runner.free() == 4)
+        hear_until(runner, events, lambda: runner.free() == 4)
         runner.wake()
         _, ends = run(runner, [spec(GOOD, trial, budget=15) for trial in range(10, 16)])
         assert outcomes(ends) == dict.fromkeys(range(10, 16), "completed")
@@ -940,9 +929,6 @@ def gone(pids, seconds):
             return False
         time.sleep(0.05)
     return True
-
-
-linux = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
 
 
 def workers_of(runner, count, seconds=MOST_SECONDS):

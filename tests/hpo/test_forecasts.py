@@ -160,7 +160,7 @@ def test_asking_changes_nothing() -> None:
         start(forecasts, 50)
         report(forecasts, 50, 8, 1.3)
     one.of(50)
-    one.beyond(5)
+    one.ends(5)
     for forecasts in (one, other):
         finish(forecasts, 50, "stopped")
     assert one.of(50) == other.of(50)

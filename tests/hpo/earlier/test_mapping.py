@@ -149,7 +149,7 @@ SMALL = (Bound("bytes", high=100.0),)
 
 def sized(lr: float, value: float, size: float | None, outcome: str = "completed") -> FormerTrial:
     told = {} if size is None else {"bytes": {10: size}}
-    return FormerTrial({"lr": lr, "optimizer": "adamw"}, outcome, 10, {10: (value,)}, told)  # type: ignore[arg-type]
+    return FormerTrial({"lr": lr, "optimizer": "adamw"}, outcome, 10, {10: (value,)}, told)
 
 
 def test_an_earlier_trial_beyond_a_constraint_counts_as_it_would_here() -> None:

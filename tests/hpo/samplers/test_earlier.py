@@ -69,7 +69,7 @@ def test_what_is_beyond_the_constraints_is_led_by_nobody_while_others_keep_them(
 def test_curve_models_earlier_trials_beyond_the_constraints_as_broken_off() -> None:
     event = bowl(0.3, 0.7)
     # What was best breaks a constraint; further away are those that keep it.
-    bounded = [replace(one, excess=float(one.config["x"] < 0.5)) for one in event.results]  # type: ignore[operator]
+    bounded = [replace(one, excess=float(one.config["x"] < 0.5)) for one in event.results]
     lessons = Lesson(SPACE, replace(event, results=tuple(bounded))), Lesson(SPACE, event)
     at = np.array([[0.3, 0.7], [0.6, 0.7]])
     (kept_there, kept_here), (free_there, free_here) = (one.expected(at) for one in lessons)
