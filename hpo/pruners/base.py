@@ -138,9 +138,9 @@ PRUNERS: dict[str, Entry] = {
     "pause": Entry(
         _pause,
         {
-            "pilot": Option(12, low=1),
+            "pilot": Option(24, low=1),
             "first_share": Option(0.35, low=0, high=1),
-            "reserve": Option(0.4, low=0, high=1),
+            "reserve": Option(0.7, low=0, high=1),
             "audits": Option(0.05, low=0, high=1),
         },
         pauses=True,

@@ -7,13 +7,40 @@ import numpy as np
 _ONE_SIDED_80 = 0.8416  # quantile of the normal
 
 
-def concordance(values: np.ndarray, finals: np.ndarray) -> float:
-    """The share of pairs that have the same order in both.
+def concordance(values: np.ndarray, finals: np.ndarray, spreads: np.ndarray) -> float:
+    """The share of pairs, of (n,) each, that are expected to end in the order of their values.
 
-    >>> concordance(np.array([1.0, 2.0, 3.0]), np.array([0.1, 0.3, 0.2]))
+    A final is normal around what it is forecast to be; one that was seen has no spread. What is as good as
+    unknown agrees by half, so that a forecast made of the values themselves cannot speak for them. Pairs of
+    one value say nothing; without any other a half.
+
+    >>> concordance(np.array([1.0, 2.0, 3.0]), np.array([0.1, 0.3, 0.2]), np.zeros(3))
     0.6666666666666666
+    >>> round(concordance(np.array([1.0, 2.0]), np.array([0.1, 0.3]), np.array([1.0, 1.0])), 2)
+    0.56
     """
-    return share_of(agreements(values, finals))
+    from scipy.special import ndtr  # pyright: ignore[reportMissingTypeStubs]
+
+    rows, columns = np.triu_indices(len(values), 1)
+    apart = values[rows] - values[columns]
+    rows, columns, apart = rows[apart != 0], columns[apart != 0], apart[apart != 0]
+    if not len(apart):
+        return 0.5
+    ends = np.where(apart > 0, 1.0, -1.0) * (finals[rows] - finals[columns])
+    width = np.hypot(spreads[rows], spreads[columns])
+    agreed = np.where(width > 0, ndtr(ends / np.maximum(width, 1e-300)), 0.5 + 0.5 * np.sign(ends))
+    return float(agreed.mean())
+
+
+def correlation(concordance: float) -> float:
+    """Of two normals whose pairs agree so often.
+
+    Kruskal, "Ordinal Measures of Association", Journal of the American Statistical Association 53 (1958).
+
+    >>> [correlation(share) for share in (0.0, 0.5, 1.0)]
+    [-1.0, 0.0, 1.0]
+    """
+    return math.sin(math.pi * (concordance - 0.5))
 
 
 def agreements(values: np.ndarray, finals: np.ndarray) -> np.ndarray:

@@ -1,12 +1,13 @@
 """Pause trials and let those go on whose forecasts promise most; nothing is stopped before the study ends.
 
 A stop on a short run is a bet that a row can take back: a paused trial goes on where it is as soon as its
-forecast (`hpo.forecasts`) says so. New trials run to their first stage: the lowest that is known to rank
-trials as they are forecast to end. A free lane is for the trial that leads the forecasts; else, once first
-stages have had their share of the steps, for the trial with the largest expected improvement a step, where
-that is more than a new one promises; else for a new one. A last round, for which a share of the steps is
-kept, takes those to their ends that may yet become the best: a study that goes on beginning trials to the
-last leaves its best one paused for good.
+forecast (`hpo.forecasts`) says so. New trials run to their first stage: the one from which the best of those
+that can be seen for the same steps is expected to end lowest, by how it has ranked trials so far. A free lane
+is for the trial that leads the forecasts; else, once first stages have had their share of the steps, for the
+trial with the largest expected improvement a step, where that is more than a new one promises; else for a new
+one. A last round, for which a share of the steps is kept, takes those to their ends that may yet become the
+best before any new one begins: a study that goes on beginning trials to the last leaves its best one paused
+for good.
 
 In the spirit of freeze and thaw: Swersky, Snoek and Adams, "Freeze-Thaw Bayesian Optimization", 2014,
 arXiv:1406.3896.
@@ -21,15 +22,16 @@ from hpo.events import Event, TrialFinished, TrialPaused, TrialReported, TrialRe
 from hpo.forecasts import Forecast, Forecasts, level_of, probability_below
 from hpo.objective import Objective
 from hpo.pruners.base import Resumption
-from hpo.pruners.concordance import concordance
+from hpo.pruners.concordance import concordance, correlation
 from hpo.pruners.progress import Progress
 from trials.seeding import key
 from trials.spec import TrialSpec
 
 _APART = 2.5  # a stage is at least so many times as far as the one before it
-_PILOT_FRACTION = 0.1  # of the budget, that the first stage of the pilot has at least
-_PAIRS = 4  # that a stage needs before it can be known to rank
-_CONCORDANCE = 0.8  # share of pairs that it has to rank as they are forecast, of the better half too
+_SHORT, _LONG = 0.05, 0.1  # of the budget, that the first stages of the pilot have at least, in turn
+_RANKED = 4  # trials that a stage needs before it can be known to rank
+# The best of n draws is about as far from their middle as n to this power, for n of 10 to 300.
+_OF_MORE = 0.15
 _NEWEST = 10  # trials, by which it is judged what a new one promises
 _LAST_TRIALS, _LAST_CHANCE = 3, 0.05  # of the last round: trials, and their chance to become the best
 _LEADS, _PROMISES, _LAST = "it leads the forecasts", "it promises most for its steps", "the last round"
@@ -38,16 +40,18 @@ _LEADS, _PROMISES, _LAST = "it leads the forecasts", "it promises most for its s
 class Pause:
     """Asks for a pause at each stage of a trial; `keep` is always true.
 
-    The first `pilot` trials begin before any goes on. `first_share` of all steps is for first stages. Once
-    no more than `reserve` of the steps are left, paused trials that may become the best come before new ones.
+    The first `pilot` trials begin before any goes on, every second one with a longer first stage, so that the
+    shorter one is judged by trials that were not chosen by it. `first_share` of all steps is for first
+    stages. Once no more than `reserve` of the steps are left, paused trials that may become the best come
+    before new ones.
     """
 
     def __init__(
         self,
         objective: Objective,
-        pilot: int = 12,
+        pilot: int = 24,
         first_share: float = 0.35,
-        reserve: float = 0.4,
+        reserve: float = 0.7,
         audits: float = 0.05,
     ) -> None:
         self._objective, self._reserve = objective, reserve
@@ -87,17 +91,30 @@ class Pause:
     def _first_stage(self, spec: TrialSpec) -> int:
         """How far a new trial goes before it is looked at."""
         places = stages(spec.rungs)
-        usual = next(place for place in places if place >= _PILOT_FRACTION * spec.budget)
+        long = next(place for place in places if place >= _LONG * spec.budget)
         if key(spec.seed, "audit", spec.trial) % 10_000 < 10_000 * self._audits:
-            return usual  # so that trust can be lost
-        for place in places[:-1]:
-            ends = self._forecasts.ends(level_of(place))
-            if len(ends.trials) < _PAIRS:
-                if place >= usual:
-                    return place
-            elif _ranks(ends.values, ends.finals):
-                return place
-        return places[-2] if len(places) > 1 else spec.budget
+            return long  # so that trust can be lost
+        begun = len(self._specs)
+        if begun <= self._pilot:
+            return long if begun % 2 else next(place for place in places if place >= _SHORT * spec.budget)
+        worths = {place: self._worth_of_stage(place, spec.budget) for place in places[:-1]}
+        best = max(worths, key=lambda place: (worths[place], -place), default=long)
+        return best if worths.get(best, 0.0) > 0 else long
+
+    def _worth_of_stage(self, place: int, budget: int) -> float:
+        """How far the best by this stage is expected to end from the middle, of those seen for given steps.
+
+        In units that all stages share; the fewer steps, the more are seen.
+        """
+        _, values, finals, spreads = self._forecasts.ends(level_of(place))
+        if len(values) < _RANKED:
+            return 0.0
+        agreed = concordance(values, finals, spreads)
+        # A search draws nearer to what is good, and bad ones, which any stage tells apart, say little of it.
+        better = values <= np.median(values)
+        if better.sum() >= _RANKED:
+            agreed = 0.5 * (agreed + concordance(values[better], finals[better], spreads[better]))
+        return correlation(agreed) * (budget / place) ** _OF_MORE
 
     # -- verdicts -----------------------------------------------------------------------------------------
 
@@ -129,7 +146,7 @@ class Pause:
             for trial, state in self._state.items()
             if state == "paused" and (forecast := self._forecasts.of(trial)) is not None
         }
-        if may_begin and len(self._specs) < self._pilot:
+        if may_begin and len(self._specs) < self._pilot and self._leaves_an_end(left):
             return found
         kept = self._kept(left)
         while waiting and len(found) < n:
@@ -147,6 +164,11 @@ class Pause:
                 left -= until - self._spent[trial]
             found.append(Resumption(trial, until, reason))
         return found
+
+    def _leaves_an_end(self, left: int | None) -> bool:
+        """Whether one more first stage leaves the steps that the best of the pilot needs to its end."""
+        longest = max((spec.budget for spec in self._specs.values()), default=0)
+        return left is None or left >= (1 + _LONG) * longest
 
     def _kept(self, left: int | None) -> float:
         """Steps of the study that are kept for the last round."""
@@ -219,18 +241,6 @@ class Pause:
         newest = sorted(everyone)[-_NEWEST:]
         improvement = sum(expected_improvement(everyone[trial], best) for trial in newest)
         return improvement / sum(self._first[trial] for trial in newest)
-
-
-def _ranks(values: np.ndarray, finals: np.ndarray) -> bool:
-    """Whether values on the way rank all trials, and their better half, as they are forecast.
-
-    A search draws nearer to what is good, and bad ones, which any stage tells apart, say little of it.
-    """
-    better = values <= np.median(values)
-    halves = [(values, finals)]
-    if better.sum() >= _PAIRS:
-        halves.append((values[better], finals[better]))
-    return all(concordance(*half) >= _CONCORDANCE for half in halves)
 
 
 def stages(rungs: Sequence[int]) -> list[int]:

@@ -132,6 +132,13 @@ def test_a_number_of_trials_ends_with_a_last_round_of_the_leading() -> None:
     assert 1 <= len(last) <= 3
 
 
+@pytest.mark.parametrize("trainings", [2, 3, 4])
+def test_a_study_of_a_few_trainings_leaves_its_pilot_to_bring_one_to_its_end(trainings: int) -> None:
+    history = History(Objective(), searched(1, limits=Limits(total_steps=trainings * BUDGET), pilot=24))
+    assert history.count("completed") >= 1
+    assert len(history.trials) > trainings
+
+
 def test_steps_are_kept_for_those_that_may_become_the_best() -> None:
     """A study that begins trials to the last has no steps for a last round, but for less than a training."""
     kept, none = searched(1, reserve=0.5), searched(1, reserve=0.0)

@@ -1,0 +1,69 @@
+"""How far a new trial goes before it is looked at, by what was seen of stages before."""
+
+import numpy as np
+import pytest
+
+from hpo.events import TrialFinished, TrialPaused, TrialReported, TrialStarted
+from hpo.objective import Objective
+from hpo.pruners.concordance import concordance, correlation
+from hpo.pruners.pause import Pause
+from trials.spec import Report, TrialSpec
+
+RUNGS = (1, 3, 8, 24, 60)
+
+
+def start(pruner: Pause, trial: int) -> int:
+    """Where the trial is looked at first."""
+    pruner.tell(TrialStarted(TrialSpec(trial, {}, 0, 60, RUNGS, 60, 0), 0.0))
+    return pruner.until(trial)
+
+
+def report(pruner: Pause, trial: int, spent: int, value: float) -> None:
+    pruner.tell(TrialReported(Report(trial, spent, spent, 0.0, {"val_loss": value}), 0.0))
+
+
+def after_pilot(values) -> Pause:
+    """Twelve trials with the function's values at the rungs; the odd ones end, the others are paused."""
+    pruner = Pause(Objective(), pilot=12, audits=0.0)
+    for trial in range(12):
+        start(pruner, trial)
+        seen = dict(zip(RUNGS, values(trial), strict=True))
+        for spent in RUNGS if trial % 2 else RUNGS[:2]:
+            report(pruner, trial, spent, seen[spent])
+        if trial % 2:
+            pruner.tell(TrialFinished(trial, "completed", 0.0))
+        else:
+            pruner.tell(TrialPaused(trial, 3, "pause", 0.0))
+    return pruner
+
+
+def test_every_second_of_the_pilot_goes_further() -> None:
+    pruner = Pause(Objective(), pilot=6, audits=0.0)
+    assert [start(pruner, trial) for trial in range(6)] == [8, 3, 8, 3, 8, 3]
+    # Nothing is known of any stage.
+    assert start(pruner, 6) == 8
+
+
+def test_the_first_stage_is_the_shortest_that_ranks_as_the_others_do() -> None:
+    pruner = after_pilot(lambda trial: [2 + trial, 2 + trial, 1 + trial, 0.5 + trial, trial])
+    assert start(pruner, 12) == 1
+
+
+def test_a_stage_that_misleads_is_left_out_and_a_shorter_one_has_to_be_nearly_as_good() -> None:
+    # The first report is the wrong way round, the second of no use.
+    mixed = [3, 5, 9, 2, 8, 4, 11, 1, 10, 6, 7, 3]
+    pruner = after_pilot(lambda trial: [20 - trial, 2 + mixed[trial], 1 + trial, 0.5 + trial, trial])
+    assert start(pruner, 12) == 8
+
+
+def test_where_no_stage_ranks_trials_it_is_the_longer_one_of_the_pilot() -> None:
+    pruner = after_pilot(lambda trial: [20 - trial, 20 - trial, 20 - trial, 20 - trial, trial])
+    assert start(pruner, 12) == 8
+
+
+def test_forecasts_that_are_as_good_as_unknown_speak_for_no_stage() -> None:
+    values = np.arange(6.0)
+    assert concordance(values, values, np.zeros(6)) == 1.0
+    assert concordance(values, values, np.full(6, 1e6)) == pytest.approx(0.5, abs=1e-4)
+    assert concordance(np.ones(3), values[:3], np.zeros(3)) == 0.5
+    assert correlation(concordance(values, -values, np.zeros(6))) == -1.0
