@@ -5,9 +5,10 @@ forecast (`hpo.forecasts`) says so. New trials run to their first stage: the one
 that can be seen for the same steps is expected to end lowest, by how it has ranked trials so far. A free lane
 is for the trial that leads the forecasts; else, once first stages have had their share of the steps, for the
 trial with the largest expected improvement a step, where that is more than a new one promises; else for a new
-one. A last round, for which a share of the steps is kept, takes those to their ends that may yet become the
-best before any new one begins: a study that goes on beginning trials to the last leaves its best one paused
-for good.
+one. Once two have come to their ends, one that is drawn follows: where short runs mislead, those that lead
+look alike, and nothing else would show what they hide. A last round, for which a share of the steps is kept,
+takes those to their ends that may yet become the best before any new one begins: a study that goes on
+beginning trials to the last leaves its best one paused for good.
 
 In the spirit of freeze and thaw: Swersky, Snoek and Adams, "Freeze-Thaw Bayesian Optimization", 2014,
 arXiv:1406.3896.
@@ -34,7 +35,9 @@ _RANKED = 4  # trials that a stage needs before it can be known to rank
 _OF_MORE = 0.15
 _NEWEST = 10  # trials, by which it is judged what a new one promises
 _LAST_TRIALS, _LAST_CHANCE = 3, 0.05  # of the last round: trials, and their chance to become the best
+_ENDS_CHOSEN = 2  # by their forecasts, before one goes to its end that is not
 _LEADS, _PROMISES, _LAST = "it leads the forecasts", "it promises most for its steps", "the last round"
+_DRAWN = "drawn, so that stages are not judged by those alone that they chose"
 
 
 class Pause:
@@ -65,6 +68,7 @@ class Pause:
         self._has_moved: dict[int, bool] = {}  # at the last report: one that only probes is what it was
         self._state: dict[int, str] = {}  # "running", "paused", "ended"
         self._last: set[int] = set()  # trials of the last round
+        self._drawn: int | None = None
 
     def tell(self, event: Event) -> None:
         """Take in one event."""
@@ -82,6 +86,8 @@ class Pause:
                 self._state[trial], self._until[trial] = "running", until
                 if reason == _LAST:
                     self._last.add(trial)
+                elif reason == _DRAWN:
+                    self._drawn = trial
             case TrialFinished(trial):
                 self._state[trial] = "ended"
             case _:
@@ -190,6 +196,8 @@ class Pause:
 
         Where no steps limit the last round, a number of trials does.
         """
+        if may_begin and (trial := self._to_draw(waiting, found)) is not None:
+            return trial, _DRAWN
         everyone = {
             trial: forecast for trial in self._specs if (forecast := self._forecasts.of(trial)) is not None
         }
@@ -206,6 +214,15 @@ class Pause:
             chosen = max(worths, key=lambda trial: (worths[trial], -trial))
             return (chosen, _PROMISES) if worths[chosen] >= self._worth_of_new(everyone, best) else (None, "")
         return None, ""
+
+    def _to_draw(self, waiting: dict[int, Forecast], found: Sequence[Resumption]) -> int | None:
+        """One that goes to its end whatever is forecast of it; None before its time, and after it."""
+        if self._drawn is not None:
+            return self._drawn if self._drawn in waiting else None
+        ends = sum(self._spent[trial] >= spec.budget for trial, spec in self._specs.items())
+        if ends < _ENDS_CHOSEN or any(one.reason == _DRAWN for one in found):
+            return None
+        return sorted(waiting)[key(self._specs[min(self._specs)].seed, "drawn") % len(waiting)]
 
     def _for_last_round(
         self, waiting: dict[int, Forecast], found: Sequence[Resumption], is_unlimited: bool

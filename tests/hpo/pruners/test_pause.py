@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hpo.events import TrialFinished, TrialPaused, TrialReported, TrialStarted
+from hpo.events import TrialFinished, TrialPaused, TrialReported, TrialResumed, TrialStarted
 from hpo.objective import Objective
 from hpo.pruners.concordance import concordance, correlation
 from hpo.pruners.pause import Pause
@@ -67,3 +67,28 @@ def test_forecasts_that_are_as_good_as_unknown_speak_for_no_stage() -> None:
     assert concordance(values, values, np.full(6, 1e6)) == pytest.approx(0.5, abs=1e-4)
     assert concordance(np.ones(3), values[:3], np.zeros(3)) == 0.5
     assert correlation(concordance(values, -values, np.zeros(6))) == -1.0
+
+
+def test_once_two_have_ended_one_is_drawn_and_goes_to_its_end() -> None:
+    pruner = Pause(Objective(), pilot=8, audits=0.0)
+    for trial in range(8):
+        start(pruner, trial)
+        report(pruner, trial, 1, 2.0 + trial)
+        report(pruner, trial, 3, 1.0 + trial)
+        pruner.tell(TrialPaused(trial, 3, "pause", 0.0))
+    for trial in (0, 1):
+        reasons = [one.reason for one in pruner.resume(6, 10_000, True)]
+        assert reasons
+        assert not any(reason.startswith("drawn") for reason in reasons)
+        pruner.tell(TrialResumed(trial, 8, "it leads the forecasts", 0.0))
+        for spent, value in ((8, 1.2), (24, 1.2), (60, 9.0)):
+            report(pruner, trial, spent, value)
+        pruner.tell(TrialFinished(trial, "completed", 0.0))
+    first = pruner.resume(2, 10_000, True)
+    (drawn,) = [one for one in first if one.reason.startswith("drawn")]
+    pruner.tell(TrialResumed(*drawn, 0.0))
+    report(pruner, drawn.trial, drawn.until, 0.5)
+    pruner.tell(TrialPaused(drawn.trial, drawn.until, "pause", 0.0))
+    reasons = {one.trial: one.reason for one in pruner.resume(6, 10_000, True)}
+    assert drawn.trial in reasons
+    assert not any(reason == drawn.reason for trial, reason in reasons.items() if trial != drawn.trial)
