@@ -2,9 +2,7 @@
 
 A trial is known by the values it had at levels: places along the budget, each a third to a half further
 than the last. What a value at a level means for the end is learnt from the ended trials that went beyond it,
-by a local linear regression, from the highest level down, so that a forecast can rest on forecasts. What it
-was wrong by for configs that are alike (`hpo.likeness`) is taken off, and a forecast for a config that is
-like none of them is the less sure.
+by a local linear regression, from the highest level down, so that a forecast can rest on forecasts.
 
 A trial with a parent goes on on the parent's curve. Told the same events, a fresh one forecasts the same.
 """
@@ -12,18 +10,21 @@ A trial with a parent goes on on the parent's curve. Told the same events, a fre
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
 from hpo.annealing import NOTHING, Annealing, Worth, annealing_of, peak_of, worth_of
 from hpo.events import Event, TrialFinished, TrialPaused, TrialReported, TrialResumed, TrialStarted
-from hpo.likeness import Likeness, Missed, corrected, missed
 from hpo.objective import Objective
-from hpo.regression import Ends, cut, fit, left_out
 from trials.spec import Report
 
-_ALIKE = 5  # pairs from which it is learnt what forecasts miss
+_REACH = 0.25  # width of the regression's weights, in quantiles of the value at the level
+_FLOOR = 0.02  # weight of what is far away
+_RIDGE = 0.3  # draws the slope towards 1: those that went on are alike, and say little of it
+_STEEPEST = 1.5
 _MOST_PAIRS = 120  # that a regression looks at, the newest
+_UNTAUGHT = 0.7  # spread, in standard deviations of the values at the level, where no trial went beyond
 
 
 def level_of(step: int) -> int:
@@ -71,6 +72,15 @@ class Course:
         self.last_rate = 0.0 if self.annealing is None else self.annealing.rate(whole)
 
 
+class Ends(NamedTuple):
+    """Pairs of a level, the newest first."""
+
+    trials: Sequence[int]
+    values: np.ndarray  # (n,) at the level
+    finals: np.ndarray  # (n,)
+    spreads: np.ndarray  # (n,) of the finals; 0 for what was seen
+
+
 class Forecasts:
     """A listener that knows of every trial how it will probably end."""
 
@@ -83,31 +93,22 @@ class Forecasts:
         self._asked: dict[int, Forecast] = {}  # of running ones, since the last event
         self._ended = self._renewed = 0
         self._pairs: dict[int, tuple[Ends, Worth]] = {}  # level -> what was worked out since they changed
-        self._missed: dict[int, Missed] = {}  # level -> what was missed of its pairs, since they changed
-        self._likeness = Likeness()
         self._has_schedules = False  # whether anything is known of any trial's rate
 
     def tell(self, event: Event) -> None:
         """Take in one event."""
         self._asked.clear()
-        self._missed.clear()
         # What a trial reports that never ended nor rested is in no pair.
         is_of_pairs = not isinstance(event, TrialReported) or event.report.trial in self._known
         if is_of_pairs:
-            self._forget()
+            self._pairs.clear()
         self._take(event)
         if is_of_pairs:
-            self._forget()
-
-    def _forget(self) -> None:
-        """What was worked out of pairs, as they change."""
-        self._pairs.clear()
-        self._missed.clear()
+            self._pairs.clear()
 
     def _take(self, event: Event) -> None:
         match event:
             case TrialStarted(spec):
-                self._likeness.add(spec.trial, spec.config)
                 course = Course(spec.budget, 0, annealing=annealing_of(spec), peak=peak_of(spec))
                 parent = self._rows.get(spec.parent or "")
                 if parent is not None:
@@ -216,7 +217,7 @@ class Forecasts:
             return Ends(trials, values, finals, spreads), NOTHING
         lefts, peaks = np.array([self.courses[trial].still(level) for trial in trials], float).T
         worth = worth_of(
-            np.minimum(values, cut(values)), lefts, peaks, np.minimum(finals, cut(finals)), spreads
+            np.minimum(values, _cut(values)), lefts, peaks, np.minimum(finals, _cut(finals)), spreads
         )
         return Ends(trials, worth.evened(values, lefts, peaks), finals, spreads), worth
 
@@ -236,19 +237,13 @@ class Forecasts:
         asked = [self.courses[trial] for trial in trials]
         reached = [c for c in self.courses.values() if level in c.levels and not c.goes_on]
         values, everyone = (np.array([c.levels[level] for c in some]) for some in (asked, reached))
-        doubts = np.zeros(len(trials))
-        if worth is not NOTHING:
-            left, others_left = (np.array([c.still(level) for c in some]).T for some in (asked, reached))
-            values, everyone = worth.evened(values, *left), worth.evened(everyone, *others_left)
-            doubts = worth.doubts(*left)
-        found = fit(values, ends, everyone)
-        if len(ends.trials) >= _ALIKE:
-            if level not in self._missed:
-                self._missed[level] = missed(ends, left_out(ends, everyone), self._likeness)
-            found = corrected(found, trials, self._missed[level], self._likeness)
+        if worth is NOTHING:
+            return regress(values, *ends[1:], everyone)
+        left, others_left = (np.array([c.still(level) for c in some]).T for some in (asked, reached))
+        found = regress(worth.evened(values, *left), *ends[1:], worth.evened(everyone, *others_left))
         return [
-            Forecast(float(mean), math.hypot(width, doubt))
-            for mean, width, doubt in zip(*found, doubts, strict=True)
+            Forecast(one.mean, math.hypot(one.spread, doubt))
+            for one, doubt in zip(found, worth.doubts(*left).tolist(), strict=True)
         ]
 
     def _now(self, trial: int) -> Forecast:
@@ -257,7 +252,7 @@ class Forecasts:
 
     def _renew(self) -> None:
         """Every forecast anew, from the highest level down."""
-        self._forget()
+        self._pairs.clear()
         open_at: dict[int, list[int]] = {}
         for trial, course in self.courses.items():
             self._known.pop(trial, None)
@@ -272,11 +267,62 @@ class Forecasts:
             trials = open_at[level]
             found = self._forecast(level, trials)
             self._known.update(zip(trials, found, strict=True))
-            self._forget()
+            self._pairs.clear()
 
 
 def _is_broken(course: Course) -> bool:
     return course.state in ("diverged", "failed", "out_of_memory")
+
+
+def regress(
+    values: np.ndarray,  # (m,) at the level, of those to forecast
+    at_level: np.ndarray,  # (n,) at the level, of those that went beyond
+    finals: np.ndarray,  # (n,) of the same
+    spreads: np.ndarray,  # (n,) of these finals
+    all_at_level: np.ndarray,
+) -> list[Forecast]:
+    """Forecasts from pairs: the nearer in rank at the level, the more a pair counts."""
+    usual = _usual(all_at_level)
+    if len(finals) < 2:
+        drop = float(np.mean(at_level - finals)) if len(finals) else 0.0
+        spread = _UNTAUGHT * usual if usual > 0 else 1.0
+        return [Forecast(float(value) - drop, spread) for value in values]
+    # Losses that exploded would be all that a regression sees.
+    highest = _cut(all_at_level)
+    x, queries = np.minimum(at_level, highest), np.minimum(values, highest)
+    y = np.minimum(finals, _cut(finals))
+    order = np.sort(all_at_level)
+
+    def rank(found: np.ndarray) -> np.ndarray:
+        return np.searchsorted(order, found) / max(1, len(order))
+
+    apart = (rank(queries)[:, None] - rank(x)) / _REACH
+    weights = np.exp(-0.5 * np.square(apart)) + _FLOOR  # (m, n)
+    weights /= weights.sum(1, keepdims=True)
+    center_x, center_y = weights @ x, weights @ y
+    dx, dy = x - center_x[:, None], y - center_y[:, None]
+    scale = _RIDGE * max(float(np.var(np.minimum(all_at_level, highest))), 1e-12)
+    slope = ((weights * dx * dy).sum(1) + scale) / ((weights * dx * dx).sum(1) + scale)
+    slope = np.clip(slope, 0.0, _STEEPEST)
+    means = center_y + slope * (queries - center_x)
+    residual = dy - slope[:, None] * dx
+    variance = (weights * (np.square(residual) + np.square(spreads))).sum(1)
+    count = 1 / np.square(weights).sum(1)  # effective
+    widths = np.sqrt(variance) * (count + 1) / np.maximum(count - 0.5, 0.5)
+    widths = np.maximum(widths, 1e-9 + 1e-3 * usual)
+    return [Forecast(float(mean), float(width)) for mean, width in zip(means, widths, strict=True)]
+
+
+def _cut(values: np.ndarray) -> float:
+    """Three times as far above the median as the best is below it."""
+    median = float(np.median(values))
+    below = median - float(values.min())
+    return median + 3 * below if below > 0 else math.inf
+
+
+def _usual(values: np.ndarray) -> float:
+    """A standard deviation that a few huge values do not change."""
+    return float(np.std(np.minimum(values, _cut(values)))) if len(values) > 1 else 0.0
 
 
 def probability_below(forecast: Forecast, value: float) -> float:

@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from hpo.forecasts import Ends
 from hpo.programs import Program
 from hpo.pruners.concordance import agreements, share_of, wilson_low
-from hpo.regression import Ends
 
 _BESIDE = 0.5  # what a neighbouring level counts: what holds here mostly holds there
 _BORROWED = 4  # ends that a share of more trials counts as, against one of fewer

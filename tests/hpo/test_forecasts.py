@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from hpo.events import TrialFinished, TrialReported, TrialStarted
-from hpo.forecasts import Forecast, Forecasts, level_of, probability_below
+from hpo.forecasts import Forecast, Forecasts, level_of, probability_below, regress
 from hpo.objective import Objective
-from hpo.regression import Ends, fit
 from trials.spec import Config, Report, TrialSpec, Value
 
 WHOLE = 32
@@ -174,9 +173,10 @@ def test_probabilities_follow_the_forecast() -> None:
 
 def test_a_slope_is_neither_negative_nor_steep_beyond_reason() -> None:
     values = np.linspace(0, 1, 20)
-    falling = fit(np.array([0.0, 1.0]), Ends(list(range(20)), values, 1 - values, np.zeros(20)), values)
-    assert falling.means[0] <= 1.0
-    assert falling.means[0] >= falling.means[1] - 1e-9 or abs(falling.means[0] - falling.means[1]) < 0.8
+    none = np.zeros(20)
+    falling = regress(np.array([0.0, 1.0]), values, 1 - values, none, values)
+    assert falling[0].mean <= 1.0
+    assert falling[0].mean >= falling[1].mean - 1e-9 or abs(falling[0].mean - falling[1].mean) < 0.8
 
 
 SHARP, HELD = "linear", "wsd(cooldown_fraction=0.25)"  # half annealed at step 16, and not at all
