@@ -1,6 +1,8 @@
 """What a suggestion costs: ours against Optuna's samplers, milliseconds of the processor.
 
-python -m tests.bench.latency [--runs 5] [--trials 1000] [--only "curve; Optuna TPE"]
+OMP_NUM_THREADS=1 python -m tests.bench.latency [--runs 5] [--trials 1000] [--only "curve; Optuna TPE"]
+
+One thread, as matrices are small: a second one spins, and its time counts.
 
 Eight numbers, a sum of squares with noise, every trial ended before the next is asked for. Amortised: asking
 and telling over the whole study, divided by its trials. At the end: one more suggestion, and a batch of 32.
