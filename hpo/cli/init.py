@@ -33,7 +33,7 @@ reports = 10                          # how often it is evaluated on the way
 
 [search]
 sampler = "curve"                     # random, sobol, grid, curve, tpe, gp, cmaes, nsga2
-pruner = "asha"                       # never, median, asha, trust
+pruner = "asha"                       # never, median, asha, trust, pause
 seed = 0
 
 [limits]                              # the first one reached ends the study

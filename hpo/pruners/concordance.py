@@ -32,15 +32,15 @@ def concordance(values: np.ndarray, finals: np.ndarray, spreads: np.ndarray) -> 
     return float(agreed.mean())
 
 
-def correlation(concordance: float) -> float:
+def correlation(share: float) -> float:
     """Of two normals whose pairs agree so often.
 
     Kruskal, "Ordinal Measures of Association", Journal of the American Statistical Association 53 (1958).
 
-    >>> [correlation(share) for share in (0.0, 0.5, 1.0)]
+    >>> [correlation(of_pairs) for of_pairs in (0.0, 0.5, 1.0)]
     [-1.0, 0.0, 1.0]
     """
-    return math.sin(math.pi * (concordance - 0.5))
+    return math.sin(math.pi * (share - 0.5))
 
 
 def agreements(values: np.ndarray, finals: np.ndarray) -> np.ndarray:
