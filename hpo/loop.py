@@ -4,7 +4,6 @@ Append, then act. An interrupted search has at worst started trials without an e
 again with the same spec and drops the reports that the journal has already.
 """
 
-import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -41,6 +40,7 @@ from hpo.history import History, Trial
 from hpo.keeping import Keep, Keeping
 from hpo.leading import fold_specs, whole, without_score
 from hpo.limits import Limits
+from hpo.objective import is_known
 from hpo.orders import Order, Orders
 from hpo.plan import Plan
 from hpo.pruners.base import Pauser, Pruner
@@ -178,7 +178,7 @@ class Search:
             number = trial.spec.trial
             last: Mapping[str, float] = trial.reports[-1].metrics if trial.reports else {}
             telling = ("train_loss", self.history.objective.metric)
-            infinite = [name for name in telling if not math.isfinite(last.get(name, 0.0))]
+            infinite = [name for name in telling if not is_known(last.get(name, 0.0))]
             if infinite:
                 error = f"{infinite[0]} is {last[infinite[0]]} after {trial.spent} steps"
                 self._publish([TrialFinished(number, "diverged", now, error)])

@@ -14,6 +14,16 @@ from hpo.options import unknown
 from trials.validation import SHIFTED
 
 _LOSS = "val_loss"
+_FARTHEST = 1e100  # from 0; models take squares, and those of larger numbers are soon infinite
+
+
+def is_known(number: float) -> bool:
+    """Whether a value can be compared: one that is not finite cannot, nor one as large as a penalty is.
+
+    >>> [is_known(number) for number in (0.5, math.nan, -math.inf, 1.7e308)]
+    [True, False, False, False]
+    """
+    return abs(number) <= _FARTHEST
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +68,9 @@ class Objective:
         return self.chosen_by or self
 
     def value(self, metrics: Mapping[str, float]) -> float:
-        """The metric, negated when it is to be maximised; infinite when missing or not finite."""
+        """The metric, negated when it is to be maximised; infinite when missing or not known (`is_known`)."""
         found = metrics.get(self.metric, math.nan)
-        if not math.isfinite(found):
+        if not is_known(found):
             return math.inf
         return found if self.goal == "min" else -found
 

@@ -9,7 +9,6 @@ its `steps` was stopped, one whose metric is not finite has diverged, one that r
 """
 
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -22,7 +21,7 @@ from hpo import codec
 from hpo.errors import UsageError
 from hpo.events import Event, Listener, Outcome, Suggestion, TrialFinished, TrialReported, TrialStarted
 from hpo.loop import Plan
-from hpo.objective import Objective
+from hpo.objective import Objective, is_known
 from hpo.pruners import base as pruners
 from hpo.samplers import base as samplers
 from hpo.space import Space
@@ -86,7 +85,7 @@ class _Told:
             case TrialReported(report):
                 self._spent[report.trial] = report.spent
                 value = report.metrics.get(self.objective.metric, 0.0)
-                if not math.isfinite(value):
+                if not is_known(value):
                     self._infinite[report.trial] = f"{self.objective.metric} is {value}"
             case TrialFinished(trial=trial):
                 del self._spent[trial]

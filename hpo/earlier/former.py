@@ -8,7 +8,7 @@ from typing import Any
 from hpo.bounds import Bound
 from hpo.events import Outcome, TrialFinished, TrialReported, TrialStarted
 from hpo.forecasts import Forecasts
-from hpo.objective import Objective
+from hpo.objective import Objective, is_known
 from trials.spec import Report, TrialSpec
 
 _VALUE = "value"
@@ -87,7 +87,7 @@ def _forecasts(trials: Sequence[FormerTrial], curves: Sequence[Mapping[int, floa
 
 def _end(trial: FormerTrial, forecasts: Forecasts, number: int) -> End | None:
     last = trial.reports[max(trial.reports)] if trial.reports else ()
-    if trial.outcome in ("diverged", "failed", "out_of_memory") or not all(map(math.isfinite, last)):
+    if trial.outcome in ("diverged", "failed", "out_of_memory") or not all(map(is_known, last)):
         return End((math.inf,), 0.0)
     if not last:
         return None

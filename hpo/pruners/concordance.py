@@ -28,7 +28,9 @@ def concordance(values: np.ndarray, finals: np.ndarray, spreads: np.ndarray) -> 
         return 0.5
     ends = np.where(apart > 0, 1.0, -1.0) * (finals[rows] - finals[columns])
     width = np.hypot(spreads[rows], spreads[columns])
-    agreed = np.where(width > 0, ndtr(ends / np.maximum(width, 1e-300)), 0.5 + 0.5 * np.sign(ends))
+    # Divided only where there is a width: what was seen exactly may be apart by any number.
+    scores = np.divide(ends, width, out=np.zeros_like(ends), where=width > 0)
+    agreed = np.where(width > 0, ndtr(scores), 0.5 + 0.5 * np.sign(ends))
     return float(agreed.mean())
 
 

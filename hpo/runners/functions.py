@@ -7,7 +7,6 @@ or a mapping of metrics. A trial is complete once it has reported at its budget,
 
 import contextlib
 import inspect
-import math
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any, SupportsFloat, cast
 
 from hpo.errors import UsageError
 from hpo.events import Outcome
+from hpo.objective import is_known
 from hpo.runners.base import Target
 from trials.spec import Report, TrialSpec, is_out_of_memory
 
@@ -118,7 +118,7 @@ def undefined(report: Report, metric: str) -> str:
     'val_loss is inf'
     """
     telling = ("train_loss", metric)  # others may be undefined early
-    bad = [name for name in telling if not math.isfinite(report.metrics.get(name, 0.0))]
+    bad = [name for name in telling if not is_known(report.metrics.get(name, 0.0))]
     return f"{bad[0]} is {report.metrics[bad[0]]}" if bad else ""
 
 

@@ -12,6 +12,7 @@ from trials.spec import TrialSpec
 
 TEXT = """
 import math
+import sys
 
 def endless(spec):
     while True:
@@ -25,6 +26,9 @@ def early(spec):
 
 def popping(spec):
     return spec.config.pop("lr")
+
+def penalised(spec):
+    return sys.float_info.max
 
 def side(spec):
     for rung in spec.rungs:
@@ -75,3 +79,8 @@ def test_a_metric_beside_the_objective_may_be_undefined(run):
     reports, end, _ = run("side")
     assert end.outcome == "completed"
     assert math.isnan(reports[-1].report.metrics["f1"])
+
+
+def test_a_value_as_large_as_a_penalty_is_a_divergence(run):
+    _, end, _ = run("penalised")
+    assert (end.outcome, end.error) == ("diverged", "val_loss is 1.7976931348623157e+308")

@@ -133,3 +133,19 @@ def test_the_trials_compared_are_those_of_the_first_fronts():
         TWO, {"loss": 3.0, "accuracy": 0.1}, {"loss": 2.0, "accuracy": 0.9}, {"loss": 1.0, "accuracy": 0.5}
     )
     assert [trial.spec.trial for trial in compared(history, 2)] == [2, 1]
+
+
+def test_a_penalty_beyond_all_values_is_no_value_and_leaves_what_seeds_say_of_the_others():
+    history = History(Objective("loss"))
+    values = [1.0, 1.7e308, 2.0, 3.0, 1.1, 1.2]  # the last two are the first config with other seeds
+    for number, value in enumerate(values):
+        spec = TrialSpec(number, {}, number, 4, (4,), 4, 0)
+        for event in (
+            TrialStarted(spec, 0.0, replica_of=0 if number > 3 else None),
+            TrialReported(Report(number, 4, 4, 1.0, {"loss": value}), 0.0),
+            TrialFinished(number, "completed", 0.0),
+        ):
+            history.tell(event)
+    assert history.value(history.trials[1]) == math.inf
+    assert history.best is history.trials[0]
+    assert math.isfinite(history.judged[0][0].high)

@@ -67,6 +67,7 @@ def test_forecasts_that_are_as_good_as_unknown_speak_for_no_stage() -> None:
     assert concordance(values, values, np.full(6, 1e6)) == pytest.approx(0.5, abs=1e-4)
     assert concordance(np.ones(3), values[:3], np.zeros(3)) == 0.5
     assert correlation(concordance(values, -values, np.zeros(6))) == -1.0
+    assert concordance(values, 1e10 * values, np.zeros(6)) == 1.0  # and says nothing else, in any unit
 
 
 def test_once_two_have_ended_one_is_drawn_and_goes_to_its_end() -> None:
