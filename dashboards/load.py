@@ -140,8 +140,8 @@ def load(path: Path | str) -> Study:
 
 def fold(events: list[Event], folder: Path) -> Study:
     """The study these events tell of."""
-    begin = next((event for event in events if isinstance(event, StudyStarted)), None)
-    history = History(Objective.of_study(begin.study) if begin else None)
+    sessions = [event for event in events if isinstance(event, StudyStarted)]
+    history = History(Objective.of_study(sessions[-1].study) if sessions else None)
     ends: list[End] = []
     for event in events:
         history.tell(event)
@@ -157,7 +157,7 @@ def fold(events: list[Event], folder: Path) -> Study:
         history=history,
         space=_space(latest.study if latest else {}),
         ends=tuple(ends),
-        started=begin.time if begin else None,
+        started=sessions[0].time if sessions else None,
         changed=events[-1].time if events else None,
         audits=tuple(audits(latest.study if latest else {}, history.objective, events)),
     )

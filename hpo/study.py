@@ -103,7 +103,8 @@ def read(folder: Path) -> tuple[History, list[Event], str]:
         JournalError: it cannot be read as written.
     """
     events, torn = Journal(folder / JOURNAL).read()
-    start = next((event for event in events if isinstance(event, StudyStarted)), None)
+    # Of the latest session: `resume --force` lets bounds go that nobody reports.
+    start = next((event for event in reversed(events) if isinstance(event, StudyStarted)), None)
     if start is None:
         raise _never_began(folder)
     return History(config_of(start, folder).objective, events), events, torn

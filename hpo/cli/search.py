@@ -236,7 +236,10 @@ def resume(
         return
     config = study.config_of(latest.start, folder, changes)
     history = study.read(folder)[0] if latest.is_finished else None
-    if history is not None and history.finish is not None and not history.running:
+    error = history.finish.error if history is not None and history.finish is not None else ""
+    if error and not changes:
+        raise UsageError(f"study {config.name!r} ended with an error: {error}")
+    if history is not None and history.finish is not None and not history.running and not error:
         limits = config.limits
         ended = limits.reached(history, history.finish.time) or limits.exhausted(history, config.steps)
         if not changes:

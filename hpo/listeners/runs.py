@@ -168,7 +168,7 @@ class Runs:
         if not self.identity:
             self._is_default = has_default_schedule(event)
             self.identity = codec.identity(event)
-            self.history.objective = objective = Objective.of_study(event.study)
+            objective = Objective.of_study(event.study)
             tags = {
                 "hpo.study": event.name,
                 "hpo.study_id": self.identity,
@@ -187,6 +187,8 @@ class Runs:
                 {name: text for name, text in tags.items() if text},
                 _study_params(event),
             )
+        # `resume --force` lets bounds go that nobody reports.
+        self.history.objective = Objective.of_study(event.study)
         self.study.tags["hpo.state"] = "running"  # also where it was paused when its process was killed
         self.changed.add(STUDY)
 

@@ -39,7 +39,7 @@ class Prior:
     confidence: str = "medium"
 
     def __post_init__(self) -> None:
-        if self.confidence not in _CONFIDENCES:
+        if self.confidence not in tuple(_CONFIDENCES):
             raise UsageError(f"prior: {unknown('confidence', self.confidence, _CONFIDENCES)}")
         if not self.domain.contains(self.center):
             raise UsageError(f"prior: center={self.center!r} must be {self.domain}")

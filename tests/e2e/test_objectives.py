@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from dashboards.load import load
 from hpo.events import StudyFinished
 from hpo.history import History
 from hpo.listeners.runs import STUDY, Runs
@@ -103,6 +104,26 @@ def test_a_constraint_on_what_nobody_reports_ends_the_study_and_force_goes_on(
     assert forced.code == 0, forced.err
     assert "front: " in forced.out
     assert len(History(events=Journal(_journal(tmp_path))).trials) == 15
+    # Every view knows that the bound is gone.
+    front = json.loads(command("list", "--json").out)[0]["front"]
+    assert front
+    assert f"trial {front[0]}" in command("best", "both").out
+    assert load(_journal(tmp_path).parent).history.front[0].spec.trial == front[0]
+    runs = Runs()
+    for event in Journal(_journal(tmp_path)):
+        runs.tell(event)
+    assert runs.study.tags["hpo.front"] == ", ".join(map(str, sorted(front)))
+
+
+def test_a_study_that_ended_with_an_error_says_it_again_until_it_is_changed(command, tmp_path: Path) -> None:
+    text = FILE.replace("delay =", "latency =").replace("trials = 14", "trials = 1")
+    command("search", write(tmp_path, text=text))
+    refused = command("resume", "both")
+    assert refused.code == 2
+    assert "study 'both' ended with an error: no trial reports 'latency'" in refused.err
+    # Its one trial is all that it may have, and can now be the best.
+    assert command("resume", "both", "--force").code == 0
+    assert "trial 0" in command("best", "both").out
 
 
 def test_where_no_trial_keeps_the_constraints_the_nearest_is_named(command, tmp_path: Path) -> None:

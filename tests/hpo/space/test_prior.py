@@ -65,6 +65,7 @@ def test_a_prior_is_read_and_written():
         ({"center": 1.0}, r"\[space\] lr: prior: center=1.0 must be a number from 0.0001 to 0.1"),
         ({"center": "high"}, "prior: center='high' must be a number"),
         ({"center": 1e-3, "confidence": "hihg"}, "unknown confidence 'hihg'; did you mean 'high'"),
+        ({"center": 1e-3, "confidence": ["high"]}, r"unknown confidence \['high'\]"),
         ({"centre": 1e-3}, "must be a table such as {center = 1e-3"),
         ({"center": 1e-3, "width": 2}, "prior: unknown key 'width'"),
         (1e-3, "prior=0.001 must be a table"),
