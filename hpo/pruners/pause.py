@@ -37,6 +37,7 @@ _NEWEST = 10  # trials, by which it is judged what a new one promises
 _LAST_TRIALS, _LAST_CHANCE = 3, 0.05  # of the last round: trials, and their chance to become the best
 _ENDS_CHOSEN = 2  # by their forecasts, before one goes to its end that is not
 _LEADS, _PROMISES, _LAST = "it leads the forecasts", "it promises most for its steps", "the last round"
+_SILENT = "it has reported nothing yet that trials are compared by"
 _DRAWN = "drawn, so that stages are not judged by those alone that they chose"
 
 
@@ -154,6 +155,11 @@ class Pause:
         }
         if may_begin and len(self._specs) < self._pilot and self._leaves_an_end(left):
             return found
+        for trial in self._silent()[:n]:
+            rest = self._specs[trial].budget - self._spent[trial]
+            if left is None or rest <= left:
+                found.append(Resumption(trial, self._specs[trial].budget, _SILENT))
+                left = None if left is None else left - rest
         kept = self._kept(left)
         while waiting and len(found) < n:
             is_last = not may_begin or (left is not None and left <= kept)
@@ -170,6 +176,13 @@ class Pause:
                 left -= until - self._spent[trial]
             found.append(Resumption(trial, until, reason))
         return found
+
+    def _silent(self) -> list[int]:
+        """Paused trials of which nothing can be forecast: functions may report the metric at the end only."""
+        courses = self._forecasts.courses
+        return [
+            trial for trial, state in self._state.items() if state == "paused" and not courses[trial].levels
+        ]
 
     def _leaves_an_end(self, left: int | None) -> bool:
         """Whether one more first stage leaves the steps that the best of the pilot needs to its end."""

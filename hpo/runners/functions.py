@@ -91,10 +91,13 @@ def as_report(spec: TrialSpec, value: Any, last: Report | None, metric: str, sec
                 f"the objective gave {type(found).__name__}; "
                 "a Report, a mapping of metrics or a number is wanted"
             )
-        metrics = {str(name): float(number) for name, number in cast(Mapping[Any, Any], found).items()}
+        metrics = {str(name): _number(name, one) for name, one in cast(Mapping[Any, Any], found).items()}
         before = last.spent if last else 0
         following = next((rung for rung in spec.rungs if rung > before), before + 1)
-        step = spec.budget if final else int(metrics.pop("step", following))
+        said = spec.budget if final else metrics.pop("step", following)
+        step = int(said) if float(said).is_integer() else -1
+        if step < 0:
+            raise ValueError(f"step = {said:g} must be a whole number of at least 0")
         report = Report(spec.trial, step, step, seconds, metrics)
     if report.trial != spec.trial:
         raise ValueError(f"the objective reported for trial {report.trial}, it runs trial {spec.trial}")
@@ -103,6 +106,13 @@ def as_report(spec: TrialSpec, value: Any, last: Report | None, metric: str, sec
     if report.spent > spec.budget:
         raise ValueError(f"a report at {report.spent} spent steps is past the budget of {spec.budget}")
     return report
+
+
+def _number(name: Any, found: Any) -> float:
+    try:
+        return float(found)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name} = {found!r} must be a number") from error
 
 
 def forgotten(values: Iterator[Any]) -> None:

@@ -30,6 +30,18 @@ def popping(spec):
 def penalised(spec):
     return sys.float_info.max
 
+def before(spec):
+    yield {"val_loss": 1.0, "step": -5}
+
+def between(spec):
+    yield {"val_loss": 1.0, "step": 0.5}
+
+def nowhere(spec):
+    yield {"val_loss": 1.0, "step": math.nan}
+
+def wordy(spec):
+    yield {"val_loss": "low"}
+
 def side(spec):
     for rung in spec.rungs:
         yield {"val_loss": 1.0, "f1": math.nan}
@@ -84,3 +96,18 @@ def test_a_metric_beside_the_objective_may_be_undefined(run):
 def test_a_value_as_large_as_a_penalty_is_a_divergence(run):
     _, end, _ = run("penalised")
     assert (end.outcome, end.error) == ("diverged", "val_loss is 1.7976931348623157e+308")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("before", "step = -5 must be a whole number of at least 0"),
+        ("between", "step = 0.5 must be a whole number of at least 0"),
+        ("nowhere", "step = nan must be a whole number of at least 0"),
+        ("wordy", "val_loss = 'low' must be a number"),
+    ],
+)
+def test_a_report_that_cannot_be_fails_the_trial_and_says_what_is_wrong(run, name, message):
+    reports, end, _ = run(name)
+    assert (reports, end.outcome) == ([], "failed")
+    assert end.error.strip().endswith(message)

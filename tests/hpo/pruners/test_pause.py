@@ -93,3 +93,15 @@ def test_once_two_have_ended_one_is_drawn_and_goes_to_its_end() -> None:
     reasons = {one.trial: one.reason for one in pruner.resume(6, 10_000, True)}
     assert drawn.trial in reasons
     assert not any(reason == drawn.reason for trial, reason in reasons.items() if trial != drawn.trial)
+
+
+def test_trials_that_report_nothing_to_compare_by_go_to_their_ends_as_far_as_the_steps_go() -> None:
+    pruner = Pause(Objective(), pilot=2, audits=0.0)
+    for trial in range(3):
+        start(pruner, trial)
+        pruner.tell(TrialReported(Report(trial, 8, 8, 0.0, {"train_loss": 1.0}), 0.0))
+        pruner.tell(TrialPaused(trial, 8, "pause", 0.0))
+    assert [(one.trial, one.until) for one in pruner.resume(3, None, True)] == [(0, 60), (1, 60), (2, 60)]
+    assert [one.trial for one in pruner.resume(1, 200, False)] == [0]
+    assert [one.trial for one in pruner.resume(3, 110, False)] == [0, 1]
+    assert not pruner.resume(3, 51, False)
