@@ -141,7 +141,9 @@ def went(history: History, trial: Trial) -> list[str]:
         beyond = any(side > 0 for side in bound.margins(value))
         where = "beyond" if beyond else "within"
         said = (
-            "was not reported" if math.isnan(value) else f"was {words.number(value)}, {where} the constraint"
+            f"was {words.number(value)}, {where} the constraint"
+            if bound.metric in trial.metrics
+            else "was not reported"
         )
         lines.append(f"{bound.metric} {said} ({bound.words()}).")
     return lines

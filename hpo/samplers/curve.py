@@ -141,16 +141,19 @@ class Curve:
             if trial not in self._places or course.goes_on:
                 continue
             first = self._first.get(trial, trial)
+            broke = Result(trial, math.inf, 0.0, True, first)
             if course.state in ("diverged", "failed", "out_of_memory"):
-                found.append(Result(trial, math.inf, 0.0, True, first))
+                found.append(broke)
                 continue
+            known: Result | None = None
             if self._scalarised is not None:
-                if trial in weighed:
-                    found.append(Result(trial, *weighed[trial], first))
-                continue
-            forecast = self._forecasts.of(trial)
-            if forecast is not None:
-                found.append(Result(trial, forecast.mean, forecast.spread, False, first))
+                known = Result(trial, *weighed[trial], first) if trial in weighed else None
+            elif (forecast := self._forecasts.of(trial)) is not None:
+                known = Result(trial, forecast.mean, forecast.spread, False, first)
+            if known is not None:
+                found.append(known)
+            elif course.state == "completed":
+                found.append(broke)  # one of its metrics is not finite: no place to look at again
         return found
 
     # -- asking -------------------------------------------------------------------------------------------

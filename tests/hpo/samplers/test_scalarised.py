@@ -69,3 +69,16 @@ def test_curve_finds_a_front_along_its_length_and_within_the_constraint():
     assert len(along) >= 8
     assert along[0] < 0.25
     assert along[-1] > 0.55
+
+
+def test_curve_leaves_where_one_of_several_metrics_is_no_number():
+    sampler = build("curve", PLANE, Objective("left", others=(Objective("right"),)), 0)
+    drawn: list[float] = []
+    for number in range(30):
+        config = sampler.ask(1)[0].config
+        x, y = float(config["x"]), float(config["y"])
+        drawn.append(x)
+        # The best of the left lies where nothing is known of the right.
+        metrics = {"left": (1 - x) ** 2, "right": math.nan if x > 0.5 else y**2 + x}
+        tell(sampler, number, metrics, config=config)
+    assert sum(x > 0.5 for x in drawn[10:]) <= 4  # of twenty; ten where nothing is learnt of them
