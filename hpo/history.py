@@ -128,6 +128,7 @@ class History:
         self._paused: dict[int, Trial] = {}
         self._ranking: list[int] | None = None  # trials, best first; None: not known
         self._fronts: dict[int, int] | None = None  # as `fronts`; None: not known
+        self._first_fronts: dict[int, int] | None = None
         self._replicas: dict[int, list[Trial]] = {}  # trial -> those of its config with other seeds
         self._judged: dict[int, tuple[Estimate, ...]] | None = None  # as `judged`; None: not known
         for event in events:
@@ -139,7 +140,9 @@ class History:
             case StudyStarted():
                 self._elapsed_before = self.elapsed()
                 self.study, self.finish = event, None
-                self._ranking = self._fronts = None  # which bounds count may have changed
+                self._ranking = self._fronts = self._first_fronts = (
+                    None  # which bounds count may have changed
+                )
                 self.sessions += 1
                 self._session_start = event.time
                 self._rested, self._paused_since = 0.0, math.nan
@@ -155,7 +158,7 @@ class History:
                 self.spent += report.spent - trial.spent
                 trial.reports.append(report)
             case TrialScored():
-                self._ranking = self._fronts = None
+                self._ranking = self._fronts = self._first_fronts = None
                 self.trials[event.trial].scored = event
             case TrialStopped():
                 self.trials[event.trial].stop_reason = event.reason
@@ -171,7 +174,7 @@ class History:
                 trial.error, trial.row = event.error, event.row
                 self._running.pop(event.trial, None)
                 self._paused.pop(event.trial, None)
-                self._ranking = self._fronts = None
+                self._ranking = self._fronts = self._first_fronts = None
                 if trial.replica_of is None:
                     self.ended_since_best += 1
                     self._consider(trial, event.time)
@@ -306,15 +309,23 @@ class History:
     def fronts(self) -> Mapping[int, int]:
         """Completed trial with every metric -> its front, 0 for those that none beats (`hpo.dominance`)."""
         if self._fronts is None:
-            done = [trial for trial in self.trials.values() if trial.state == "completed"]
-            rows = [(trial, self.values(trial)) for trial in done]
-            rows = [(trial, values) for trial, values in rows if all(map(math.isfinite, values))]
-            excess = np.array([self.excess(trial) for trial, _ in rows], float)
-            found = fronts(np.array([values for _, values in rows], float), excess) if rows else ()
-            self._fronts = {
-                trial.spec.trial: int(front) for (trial, _), front in zip(rows, found, strict=True)
-            }
+            self._fronts = self._among(self.trials.values())
         return self._fronts
+
+    @property
+    def first_fronts(self) -> Mapping[int, int]:
+        """As `fronts`, among the first trials of configs alone: what other seeds said changes nothing."""
+        if self._first_fronts is None:
+            first = [trial for trial in self.trials.values() if trial.replica_of is None]
+            self._first_fronts = self._among(first)
+        return self._first_fronts
+
+    def _among(self, trials: Iterable[Trial]) -> dict[int, int]:
+        rows = [(trial, self.values(trial)) for trial in trials if trial.state == "completed"]
+        rows = [(trial, values) for trial, values in rows if all(map(math.isfinite, values))]
+        excess = np.array([self.excess(trial) for trial, _ in rows], float)
+        found = fronts(np.array([values for _, values in rows], float), excess) if rows else ()
+        return {trial.spec.trial: int(front) for (trial, _), front in zip(rows, found, strict=True)}
 
     @property
     def front(self) -> list[Trial]:
@@ -329,6 +340,12 @@ class History:
         members = [self.trials[number] for number, front in self.fronts.items() if front == 0]
         unique = {self.values(trial): trial for trial in reversed(members) if self.excess(trial) == 0}
         return [unique[values] for values in sorted(unique)]
+
+    def compared(self, trial: Trial) -> tuple[float, ...]:
+        """(m,) what a trial of the front is compared by: of configs with several seeds, their means."""
+        if not self.measured:
+            return self.values(trial)
+        return tuple(part.mean for part in self.judged[trial.spec.trial])
 
     def _front_of_means(self) -> list[Trial]:
         """As `front`, of configs, by their means over seeds."""

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hpo.history import LEAST_SEEDS, History, Trial
+from hpo.history import LEAST_SEEDS, WITHOUT_VALUE, History, Trial
 from hpo.posterior import LEVEL, quantile
 
 
@@ -32,9 +32,14 @@ def judged_by(history: History, trial: Trial) -> str:
     """The same as a line; "" of a trial that is not complete, or where scores on shifted copies choose."""
     if trial.state != "completed" or history.objective.is_ranked or history.objective.final.is_ranked:
         return ""
+    seeds = history.seeds(trial)
+    broke = [str(one.spec.trial) for one in seeds if one.state in WITHOUT_VALUE]
+    if broke:
+        named = f"trial{'s' if len(broke) > 1 else ''} {', '.join(broke)}"
+        return f"not judged: with {len(broke)} of {len(seeds)} seeds it broke off ({named})"
     found = judgement(history, trial)
     if found is not None:
-        numbers = ", ".join(str(one.spec.trial) for one in history.seeds(trial))
+        numbers = ", ".join(str(one.spec.trial) for one in seeds)
         mean, low, high = (f"{value:.4g}" for value in found[:3])
         return (
             f"judged by {found.seeds} seeds: {history.objective.metric} {mean} on average, {low} to {high} "

@@ -45,7 +45,7 @@ class Replicas:
         some = history.trials.values() if among is None else among
         first = [trial for trial in some if trial.replica_of is None and trial.state == "completed"]
         if history.objective.others:
-            front = history.fronts
+            front = history.first_fronts
             first = [trial for trial in first if front.get(trial.spec.trial) == 0]
         known = [
             trial for trial in first if math.isfinite(history.value(trial)) and history.excess(trial) == 0

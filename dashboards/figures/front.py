@@ -39,8 +39,8 @@ def front(study: Study) -> go.Figure | None:
             drawn.add_scatter(
                 row=1,
                 col=column,
-                x=[_value(trial, other.metric) for trial in some],
-                y=[_value(trial, first.metric) for trial in some],
+                x=[_value(study, trial, other.metric, is_front) for trial in some],
+                y=[_value(study, trial, first.metric, is_front) for trial in some],
                 # With two metrics the members lie on a stair; with more the plane is a shadow of it.
                 mode="lines+markers" if is_front and len(others) == 1 else "markers",
                 name=name,
@@ -63,5 +63,9 @@ _COLOURS = {
 }
 
 
-def _value(trial: Trial, metric: str) -> float:
-    return trial.reports[-1].metrics[metric]
+def _value(study: Study, trial: Trial, metric: str, is_front: bool) -> float:
+    """What it said at its end; of a member of the front what it is compared by."""
+    if not is_front:
+        return trial.reports[-1].metrics[metric]
+    parts = zip(study.objective.parts, study.history.compared(trial), strict=True)
+    return next(part.shown(value) for part, value in parts if part.metric == metric)

@@ -184,10 +184,7 @@ def ended(history: History, trial: Trial) -> list[str]:
 def _standing(history: History, trial: Trial) -> list[str]:
     """What it is among the completed trials."""
     if history.objective.others:
-        front = history.fronts.get(trial.spec.trial)
-        if trial in history.front:
-            return ["No other trial beats it: it is in the front."]
-        return [] if front is None else [f"Others beat it: it is in front {front + 1}."]
+        return _place(history, trial)
     said = [f"Its config is {judged_by(history, trial)}."] if history.judged else []
     if history.best is trial:
         return ["It is the best trial.", *said]
@@ -197,6 +194,24 @@ def _standing(history: History, trial: Trial) -> list[str]:
     done = [other for other in history.trials.values() if other.state == "completed" and other is not trial]
     better = sum(history.value(other) < value for other in done)
     return [f"{better} of the {len(done)} other completed trials ended better."] if done else []
+
+
+def _place(history: History, trial: Trial) -> list[str]:
+    """In which front it is."""
+    if trial.replica_of is not None:
+        return [f"It counts for trial {trial.replica_of}, whose config it has."]
+    if trial in history.front:
+        return ["No other trial beats it: it is in the front."]
+    if history.excess(trial) > 0:
+        return ["It is beyond the constraints."]
+    front = history.fronts.get(trial.spec.trial)
+    if front is None:
+        return []
+    if history.measured:
+        return ["Others beat it, by the means over their seeds."]
+    if front == 0:
+        return ["No other trial beats it; one with the same values stands for it in the front."]
+    return [f"Others beat it: it is in front {front + 1}."]
 
 
 def _section(history: History, name: str) -> Mapping[str, Any]:

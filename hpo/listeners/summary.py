@@ -95,11 +95,13 @@ def _front(history: History) -> list[str]:
         return []
     rows = [("trial", *(part.metric for part in parts))]
     for trial in front:
-        values = history.values(trial)
+        values = history.compared(trial)
         shown = [words.number(part.shown(value)) for part, value in zip(parts, values, strict=True)]
         rows.append((str(trial.spec.trial), *shown))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     count = f"{len(front)} trial{'s' if len(front) > 1 else ''} that no other beats"
+    if history.measured:
+        count += ", by means over their seeds"
     return [
         f"front: {count}",
         *(

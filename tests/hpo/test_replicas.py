@@ -22,7 +22,7 @@ from hpo.events import (
     TrialStopped,
 )
 from hpo.history import History, Trial
-from hpo.judgement import judgement, table
+from hpo.judgement import judged_by, judgement, table
 from hpo.limits import Limits
 from hpo.listeners.runs import Runs
 from hpo.listeners.summary import summary
@@ -250,6 +250,7 @@ def test_a_config_that_breaks_off_with_another_seed_is_not_the_best() -> None:
     assert history.best is history.trials[1]
     assert math.isinf(history.judged[0][0].mean)
     assert history.judged[1][0].seeds == 3
+    assert judged_by(history, history.trials[0]) == "not judged: with 1 of 3 seeds it broke off (trial 4)"
 
 
 def test_members_of_a_front_are_trained_again_and_compared_by_their_means() -> None:
@@ -261,6 +262,24 @@ def test_members_of_a_front_are_trained_again_and_compared_by_their_means() -> N
     means = [tuple(part.mean for part in history.judged[one.spec.trial]) for one in front]
     assert all(one.replica_of is None for one in front)
     assert not any(a != b and a[0] <= b[0] and a[1] <= b[1] for a in means for b in means)
+
+
+def test_what_another_seed_said_changes_nothing_of_who_leads_a_front() -> None:
+    history = History(TWO)
+    for number, (loss, price, of) in enumerate([(1.0, 5.0, None), (2.0, 2.0, None), (0.5, 1.0, 0)]):
+        history.tell(TrialStarted(TrialSpec(number, {"x": of or number}, number, 4, (4,), 4, 0), 1.0, "", of))
+        history.tell(TrialReported(Report(number, 4, 4, 0.0, {"val_loss": loss, "price": price}), 2.0))
+        history.tell(TrialFinished(number, "completed", 3.0))
+    # The replica beats both, its own first trial among them.
+    assert [one.spec.trial for one in Replicas(3, 2).leaders(history)] == [0, 1]
+
+
+def test_a_front_of_means_is_shown_with_them() -> None:
+    history = history_of(searched(objective=TWO, limits=Limits(trials=30)), TWO)
+    lines = summary(history).splitlines()
+    assert lines[0] == f"front: {len(history.front)} trials that no other beats, by means over their seeds"
+    first = history.judged[history.front[0].spec.trial]
+    assert lines[2].split()[1:] == [f"{part.mean:.4g}" for part in first]
 
 
 def test_without_replicas_one_seed_decides() -> None:
