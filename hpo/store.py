@@ -207,9 +207,13 @@ class Journal:
         assert self._file is not None
         # Half a character, as in a traceback with an undecodable file name, is written as JSON escapes it.
         data = "".join(codec.encode(event) + "\n" for event in events).encode(errors="backslashreplace")
-        while data:
-            data = data[os.write(self._file, data) :]
-        getattr(os, "fdatasync", os.fsync)(self._file)  # not every system has the first
+        try:
+            while data:
+                data = data[os.write(self._file, data) :]
+            getattr(os, "fdatasync", os.fsync)(self._file)  # not every system has the first
+        except OSError as error:
+            what = f"{error.strerror}: what was written before is kept; make room, then `hpo resume` goes on"
+            raise OSError(error.errno, what, str(self.path)) from error
 
     def close(self) -> None:
         """Give the right to write back; safe to call twice."""

@@ -3,6 +3,7 @@
 import fcntl
 import multiprocessing
 import os
+import resource
 import threading
 
 import pytest
@@ -240,3 +241,20 @@ def test_what_is_appended_is_on_the_disk_before_the_next_step(path, monkeypatch)
     journal.append([TrialStopped(0, 1, "", 0.0)])
     journal.close()
     assert synced == [3, 4]
+
+
+def test_a_disk_without_room_is_told_with_the_file_and_what_was_whole_stays(path):
+    journal = Journal(path)
+    event = Noticed("order", "none yet", 0.0)
+    journal.append([event])
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (journal.path.stat().st_size + 10, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"what was written before is kept.*journal\.jsonl"):
+            journal.append([event])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    journal.close()
+    assert list(journal) == [event]
+    journal.append([event])
+    assert list(journal) == [event, event]
