@@ -560,7 +560,7 @@ class Search:
         known = dict(self.history.retrained.get(best.spec.trial, {}))
         specs = self.plan.retrained(best.spec, len(self.history.trials), known)
         if specs:
-            seeds = "seed that chose" if len(specs) == 1 else f"{len(specs)} seeds that chose"
+            seeds = "a seed that chose" if len(specs) == 1 else f"{len(specs)} seeds that chose"
             line = f"the search is over: trial {best.spec.trial} is trained again with {seeds} nothing"
             self._notice([Noticed("test seeds", line, self.clock())])
         seed_of = {spec.trial: str(spec.seed) for spec in specs}

@@ -145,7 +145,8 @@ def config_of(start: StudyStarted, folder: Path, settings: Sequence[str] = ()) -
         if path.partition(".")[0] not in _FREE and path not in _FREE_KEYS:
             raise UsageError(
                 f"{path} of a study cannot change: its trials would not be comparable. "
-                f"Only {', '.join(f'[{name}]' for name in _FREE)} can; or begin another study with --name"
+                f"Only {', '.join((*(f'[{name}]' for name in _FREE), *_FREE_KEYS))} can; "
+                "or begin another study with --name"
             )
     return configs.build(
         changed, f"{folder.name}/{STUDY_FILE}", Path(str(changed["base"])), start.name, load=False
@@ -489,6 +490,8 @@ def search_over(
             f'task is {type(task).__name__}: name it, as on the command line ("digits", "module:Class"), '
             "or give a study as a table"
         )
+    if isinstance(settings, str) or not all(isinstance(cast(object, one), str) for one in settings):
+        raise UsageError(f'settings = {settings!r} must be a list of texts, such as ["limits.trials=4"]')
     for section, values in sections.items():
         before = table.get(section)
         is_section = isinstance(values, Mapping) and isinstance(before, Mapping)

@@ -278,6 +278,8 @@ def filled(table: Mapping[str, Any], where: str) -> dict[str, Any]:
             raise UsageError(f"{where} {section} = {found!r} must be a section, [{section}]")
         known = _KEYS.get(section, {})
         if not known:
+            for name in cast(Mapping[Any, Any], found):
+                check(name, "text", f"{where} [{section}]: name")
             result[section] = dict(cast(Mapping[str, Any], found))
             continue
         for name in cast(Mapping[str, Any], found):
@@ -296,6 +298,7 @@ def check_name(name: str) -> None:
     Raises:
         UsageError: it is empty, has a separator or unprintable letters, or begins with a dot, dash or blank.
     """
+    check(name, "text", "name")
     separators = {"/", "\\", os.sep} & set(name)
     if not name or name[0] in ".-" or name != name.strip() or separators or not name.isprintable():
         raise UsageError(

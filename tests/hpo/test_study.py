@@ -53,6 +53,24 @@ def test_a_search_from_python_takes_a_table(tmp_path: Path) -> None:
     assert table["limits"] == {"trials": 2}
 
 
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"space": {3: {"low": 0.0, "high": 1.0}}}, r"\[space\]: name = 3 must be a text"),
+        ({"constraints": {3: {"max": 1.0}}}, r"\[constraints\]: name = 3 must be a text"),
+        ({"name": 3}, "name = 3 must be a text"),
+        ({"settings": "limits.trials=1"}, "settings = 'limits.trials=1' must be a list of texts"),
+        ({"settings": [3]}, r"settings = \[3\] must be a list of texts"),
+    ],
+)
+def test_what_is_of_the_wrong_type_is_refused_in_one_line(
+    tmp_path: Path, sections: dict, message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        hpo.search(f"{SAMPLE}:curve", root=tmp_path, **sections)
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_study_file_is_the_study_that_was_searched(outcome: study.Outcome) -> None:
     path = outcome.folder / study.STUDY_FILE
     start = next(
@@ -110,7 +128,7 @@ def test_a_setting_that_may_change_does_and_one_that_may_not_does_not(outcome: s
     config = study.config_of(start, outcome.folder, ["limits.trials=7", "search.pruner=never"])
     assert config.limits.trials == 7
     assert config.table["search"]["pruner"] == "never"
-    with pytest.raises(UsageError, match=r"trial\.steps of a study cannot change"):
+    with pytest.raises(UsageError, match=r"trial\.steps of a study cannot change.*search\.sampler.* can"):
         study.config_of(start, outcome.folder, ["trial.steps=40"])
 
 
