@@ -5,7 +5,8 @@ Each curve is taken for a power law of the step, `a + b t^-c`, as learning curve
 "Speeding Up Automatic Hyperparameter Optimization of Deep Neural Networks by Extrapolation of Learning
 Curves", IJCAI 2015), its exponent averaged over a grid by how well it fits. How wrong that is on these curves
 is measured on them: each is cut as far before its end as the horizon is behind it, and its end is predicted.
-The root of the mean squared error is part of every interval.
+The root of the mean squared error is part of every interval, and so is the scatter of seeds, where there are
+several of some config.
 """
 
 import math
@@ -16,7 +17,8 @@ import numpy as np
 
 from hpo.errors import UsageError
 from hpo.forecasts import Forecast
-from hpo.history import History, Trial
+from hpo.history import WITHOUT_VALUE, History, Trial
+from hpo.posterior import scatter
 
 FURTHEST = 4  # times the longest run
 LEAST_TRIALS = 5  # with a curve
@@ -78,9 +80,12 @@ def predicted(history: History, steps: int) -> Prediction:
     curves_fit = [_curve(history, trial) for trial in fit]
     share, wrong = backtested(curves_fit, cut)
     found = _blended(curves_fit, steps, share)
+    # How seeds scatter now is taken for how they will.
+    seeds = {trial.spec.trial: ends_by_seed(history, trial) for trial in fit}
+    single, _ = scatter(seeds.values())
     forecasts = {
-        trial.spec.trial: Forecast(one.mean, math.hypot(one.spread, wrong))
-        for trial, one in zip(fit, found, strict=True)
+        number: Forecast(one.mean, math.sqrt(one.spread**2 + wrong**2 + single / len(ends)))
+        for (number, ends), one in zip(seeds.items(), found, strict=True)
     }
     best = min(forecasts, key=lambda number: (forecasts[number].mean, number))
     drawn = np.random.default_rng(0).normal(size=(_DRAWS, len(forecasts)))
@@ -91,6 +96,11 @@ def predicted(history: History, steps: int) -> Prediction:
     one = forecasts[best]
     ends = [objective.shown(one.mean + side * _WIDTH * one.spread) for side in (-1, 1)]
     return Prediction(best, steps, objective.shown(one.mean), min(ends), max(ends), chance, len(fit))
+
+
+def ends_by_seed(history: History, trial: Trial) -> list[float]:
+    """Final values of a config, minimised, of each seed."""
+    return [history.value(one) for one in history.seeds(trial)]
 
 
 def backtested(curves: Sequence[_Curve], cut: float) -> tuple[float, float]:
@@ -139,11 +149,14 @@ def _missing(steps: int, whole: int, cut: float, enough: int, known: int) -> str
 def _curve(history: History, trial: Trial) -> _Curve:
     """((n,) steps, (n,) minimised values) of a completed trial; empty where it says too little.
 
-    Of a config with several seeds it is the mean of their curves, under the number of the first.
+    Of a config with several seeds it is the mean of their curves, under the number of the first; one that
+    broke off with a seed has none.
     """
     if trial.state != "completed" or trial.spec.parent is not None or trial.replica_of is not None:
         return np.empty(0), np.empty(0)
-    group = [one for one in (trial, *history.replicas(trial)) if one.state == "completed"]
+    group = history.seeds(trial)
+    if any(one.state in WITHOUT_VALUE for one in group):
+        return np.empty(0), np.empty(0)
     curves = [
         {
             report.step: value  # where steps were probed and not kept a position may repeat: the last counts

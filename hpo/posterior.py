@@ -13,7 +13,7 @@ Selection Bias", Journal of the American Statistical Association 106 (2011).
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -46,11 +46,9 @@ def estimates(values: Mapping[int, Sequence[float]]) -> dict[int, Estimate]:
     (1.11, True, 3)
     """
     whole = {name: some for name, some in values.items() if some and all(map(math.isfinite, some))}
-    scatter = sum(float(np.var(some)) * len(some) for some in whole.values())
-    freedom = sum(len(some) - 1 for some in whole.values())
+    single, freedom = scatter(whole.values())
     if not freedom:
         return {}
-    single = scatter / freedom  # variance of one seed
     means = {name: float(np.mean(some)) for name, some in whole.items()}
     middle, between = _between(np.array(list(means.values())), single, [len(some) for some in whole.values()])
     far = quantile(freedom)
@@ -66,6 +64,18 @@ def estimates(values: Mapping[int, Sequence[float]]) -> dict[int, Estimate]:
         width = far * math.sqrt(share * own + doubt * (means[name] - middle) ** 2)
         found[name] = Estimate(mean, mean - width, mean + width, len(some))
     return found
+
+
+def scatter(values: Iterable[Sequence[float]]) -> tuple[float, int]:
+    """(variance of one seed, degrees of freedom), pooled over configs; 0 where no config has two seeds.
+
+    >>> scatter([[1.0, 1.2, 1.1], [2.0], [3.0, 3.2]])
+    (0.013333333333333345, 3)
+    """
+    some = [np.array(one, float) for one in values]
+    freedom = sum(len(one) - 1 for one in some)
+    squares = sum(float(np.var(one)) * len(one) for one in some)
+    return (squares / freedom if freedom else 0.0), freedom
 
 
 def _between(means: np.ndarray, single: float, counts: Sequence[int]) -> tuple[float, float]:

@@ -15,7 +15,7 @@ from hpo import control, judgement, study
 from hpo.cli.options import Debug, Json, Root, Study
 from hpo.errors import JournalError, UsageError
 from hpo.history import History, Trial
-from hpo.horizon import LEVEL, predicted
+from hpo.horizon import LEVEL, ends_by_seed, predicted
 from hpo.listeners.summary import summary
 
 
@@ -240,9 +240,10 @@ def _predicted(history: History, steps: int, json: bool) -> None:
         f"{found.chance:.0%}"
     )
     print_line(f"  {metric}  {found.mean:.4g}, {found.low:.4g} to {found.high:.4g} at {LEVEL:.0%}")
-    value = history.objective.shown(history.value(trial))
+    ends = [history.objective.shown(value) for value in ends_by_seed(history, trial)]
+    seeds = f", on average over {len(ends)} seeds" if len(ends) > 1 else ""
     leads = "and is the best" if now is trial else f"where trial {now.spec.trial} is the best" if now else ""
-    print_line(f"  it has {value:.4g} after {trial.kept:,} steps, {leads}")
+    print_line(f"  it has {sum(ends) / len(ends):.4g} after {trial.kept:,} steps{seeds}, {leads}")
     print_line("  for the same config, its schedule stretched over the longer run")
     print_line("config:")
     width = max(map(len, trial.spec.config), default=0)
