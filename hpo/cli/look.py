@@ -7,14 +7,14 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, cast, get_args
 
 import typer
 
 from hpo import control, judgement, study
 from hpo.cli.options import Debug, Json, Root, Study
 from hpo.errors import JournalError, UsageError
-from hpo.history import History, Trial
+from hpo.history import History, State, Trial
 from hpo.horizon import LEVEL, ends_by_seed, predicted
 from hpo.listeners.summary import summary
 
@@ -62,10 +62,7 @@ def _facts(history: History, folder: Path) -> dict[str, Any]:
         "front": [trial.spec.trial for trial in history.front],
         "error": history.finish.error if history.finish else "",
         "trials": len(history.trials),
-        "states": {
-            name: history.count(name)
-            for name in ("running", "completed", "stopped", "diverged", "failed", "out_of_memory")
-        },
+        "states": {name: history.count(name) for name in get_args(State)},
         "notices": [{"topic": one.topic, "text": one.text, "time": one.time} for one in history.notices],
         "spent": history.spent,
         "fold_steps": history.fold_steps,

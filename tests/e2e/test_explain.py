@@ -127,3 +127,15 @@ def test_priors_and_starting_points_that_cannot_be_are_refused(command, tmp_path
     assert said.err.count("\n") == 1
     assert message in said.err
     assert not (tmp_path / "studies").exists()
+
+
+def test_a_killed_study_counts_its_paused_trials_among_the_others(command, tmp_path: Path) -> None:
+    (tmp_path / "told.toml").write_text(FILE.replace('"asha"', '"pause"'))
+    command("search", "told.toml")
+    journal = tmp_path / "studies" / "told" / "journal.jsonl"
+    lines = journal.read_text().splitlines(keepends=True)
+    last = max(number for number, line in enumerate(lines) if '"TrialPaused"' in line)
+    journal.write_text("".join(lines[: last + 1]))
+    facts = json.loads(command("show", "told", "--json").out)
+    assert facts["states"]["paused"] > 0
+    assert sum(facts["states"].values()) == facts["trials"] == len(facts["all"])
