@@ -143,7 +143,8 @@ class StudyConfig:
 
     def sampler(self) -> Sampler:
         """The sampler it names."""
-        seed = key(self.seed, "search") & 0x7FFFFFFF
+        # One that goes on from others draws what none of them drew, though all have the seed they began with.
+        seed = key(self.seed, "search", *self.earlier) & 0x7FFFFFFF
         search = self.table["search"]
         inner = samplers.build(search["sampler"], self.space, self.objective, seed, self.table["sampler"])
         if self.earlier and SAMPLERS[search["sampler"]].earlier == "starts":

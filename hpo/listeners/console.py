@@ -214,7 +214,7 @@ def ending(history: History, trial: Trial, is_best: bool) -> str:
     objective = history.objective
     if trial.state in ("completed", "stopped") and trial.reports:
         metrics = trial.reports[-1].metrics
-        found = [f"{one}={words.number(metrics.get(one, float('nan')))}" for one in objective.names]
+        found = [f"{one}={words.number(metrics[one])}" for one in objective.names if one in metrics]
         parts.append(f"{' '.join(found)} after {taken(trial)}")
         if trial.state == "completed" and history.excess(trial) > 0:
             parts.append("(beyond the constraints)")

@@ -55,6 +55,18 @@ def test_a_study_begins_with_the_best_of_an_earlier_one_and_goes_on_when_that_is
     assert sum(isinstance(event, EarlierTaken) for event in Journal(path)) == 1
 
 
+@pytest.mark.parametrize("sampler", ["curve", "random", "sobol"])
+def test_what_an_earlier_study_of_the_same_seed_drew_is_not_drawn_again(
+    command, sample, tmp_path: Path, sampler: str
+) -> None:
+    words = (*WORDS, "--trials", 12, "--sampler", sampler, "--pruner", "never")
+    assert command("search", sample("curve"), *words, "--name", "before").code == 0
+    assert command("search", sample("curve"), *words, "--name", "after", "--from", "before").code == 0
+    before = configs(tmp_path, "before")
+    leaders = [found for found in configs(tmp_path, "after") if found in before]
+    assert 1 <= len(leaders) <= 5  # the best are tried again, on purpose
+
+
 def test_a_study_killed_before_it_was_told_of_all_sources_reads_those_that_lack(
     command, sample, tmp_path: Path, old: str
 ) -> None:
