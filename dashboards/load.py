@@ -71,6 +71,12 @@ class Study:
             ),
         )
 
+    def leading(self, most: int) -> list[Trial]:
+        """The best trial and those that rank next, so many; each config once, by its first seed."""
+        first = self.best
+        rest = [trial for trial in self.ranked() if trial.replica_of is None and trial is not first]
+        return [*([first] if first else []), *rest][:most]
+
     def value(self, trial: Trial) -> float:
         """The metric at the trial's last report, as the user knows it; NaN without one."""
         return trial.reports[-1].metrics.get(self.objective.metric, np.nan) if trial.reports else np.nan

@@ -23,6 +23,7 @@ _STATES: tuple[State, ...] = (
     "out_of_memory",
 )
 _MOST_ERRORS = 20
+_POINTS = 100_000  # of a schedule, among which its peak is looked for
 
 
 def header(study: Study) -> str:
@@ -124,7 +125,8 @@ def _rate_curve(study: Study, trial: Trial) -> str:
     along = steps / max(1.0, float(steps[-1])) * width
     heights = height - rates / rates.max() * (height - 4) - 2
     points = " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(along, heights, strict=True))
-    return f"""<h3>Learning rate <small>at most {theme.number(float(rates.max()))},
+    highest = study.rates(trial, _POINTS)[1].max()
+    return f"""<h3>Learning rate <small>at most {theme.number(float(highest))},
 over {theme.number(float(trial.spec.horizon))} steps</small></h3>
 <svg class="rate" viewBox="0 0 {width:g} {height:g}" preserveAspectRatio="none" role="img"
  aria-label="learning rate over the steps of the trial">

@@ -64,8 +64,8 @@ def parallel(study: Study, order: Sequence[str] = ()) -> go.Figure | None:
     width = theme.thinned(1.8, len(trials))
     for group, colour in reversed(groups):
         _lines(drawn, study, group[::-1], axes, result, colour, width)
-    if trials[0] is study.best:
-        _lines(drawn, study, trials[:1], axes, result, theme.BEST, 4.0)
+    if study.best in trials:
+        _lines(drawn, study, [study.best], axes, result, theme.BEST, 4.0)
     _frame(drawn, [*axes, result], any(_is_inactive(trial, axes) for trial in trials))
     return drawn
 

@@ -1,5 +1,7 @@
 """The learning-rate schedules of the best trials, over their losses."""
 
+from itertools import islice
+
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
@@ -8,8 +10,9 @@ from dashboards.load import Study
 
 
 def schedules(study: Study, most: int = len(theme.SERIES)) -> go.Figure | None:
-    """Rates above, the metric below, on one axis of steps; a colour for each of the best few trials."""
-    trials = [trial for trial in study.ranked() if len(study.rates(trial)[0])][:most]
+    """Rates above, the metric below, on one axis of steps; a colour for each of the best few configs."""
+    every = study.leading(len(study.history.trials))
+    trials = list(islice((trial for trial in every if len(study.rates(trial)[0])), most))
     if not trials:
         return None
     drawn = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.06, row_heights=[0.55, 0.45])

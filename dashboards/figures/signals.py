@@ -64,11 +64,7 @@ class Panel:
 def signals(study: Study, most: int = len(theme.SERIES)) -> go.Figure | None:
     """A row for each signal over one axis of steps; the best trial, and a few others where asked for."""
     drawn: list[Traced] = []
-    ranked = [
-        *([study.best] if study.best else []),
-        *(one for one in study.ranked() if one is not study.best),
-    ]
-    for trial, colour in zip(ranked[:most], theme.SERIES, strict=False):
+    for trial, colour in zip(study.leading(most), theme.SERIES, strict=False):
         trace = study.trace(trial)
         if trace is not None and len(trace.factor):
             drawn.append(Traced(trial, trace, colour, is_best=not drawn))

@@ -12,7 +12,7 @@ from dashboards.figures.schedules import schedules
 from dashboards.figures.signals import signals
 from dashboards.figures.table import table
 from dashboards.load import fold
-from hpo.events import TrialFinished, TrialReported, TrialStarted
+from hpo.events import StudyFinished, TrialFinished, TrialReported, TrialStarted
 from tests import events_sample as sample
 from tests import traced_sample as traced
 from trials.spec import Report
@@ -206,3 +206,41 @@ def test_the_table_has_three_counters_where_they_differ(study, tmp_path):
     assert ">kept<" in table(fold(traced.events(), tmp_path))
     assert ">460<" in table(fold(traced.events(), tmp_path))
     assert ">kept<" not in table(study)
+
+
+def replicated(tmp_path):
+    """Six completed trials; the second, not the lowest, is judged best by three seeds, one of them lucky."""
+    trials = [
+        ({"lr": 10.0**-number, "schedule": "linear", "warmup_fraction": 0.165}, 0.1 * number)
+        for number in range(1, 7)
+    ]
+    events = [sample.start(1.0)]
+    for number, (config, value) in enumerate([*trials, trials[1], trials[1]]):
+        again = 1 if number >= len(trials) else None
+        events.append(TrialStarted(sample.spec(number, config, rungs=1), 2.0, replica_of=again))
+        said = 0.01 if number == len(trials) else value
+        events.append(TrialReported(Report(number, 500, 500, 1.0, {"val_loss": said}), 3.0 + number))
+        events.append(TrialFinished(number, "completed", 3.5 + number))
+    return fold([*events, StudyFinished("8 trials have ended", 20.0, 1)], tmp_path)
+
+
+def test_leading_configs_are_drawn_once_and_the_chosen_one_first(tmp_path):
+    study = replicated(tmp_path)
+    assert [trial.spec.trial for trial in study.leading(9)] == [1, 0, 2, 3, 4, 5]
+    names = [one.name for one in schedules(study).data if one.showlegend is not False]
+    assert names == ["trial 1", "trial 0", "trial 2", "trial 3", "trial 4"]
+
+
+def test_other_seeds_have_dots_of_their_own(tmp_path):
+    drawn = progress(replicated(tmp_path))
+    assert trace(drawn, "other seeds").marker.symbol == "circle-open"
+    assert list(trace(drawn, "other seeds").text) == [
+        "trial 6, completed (trial 1 again)",
+        "trial 7, completed (trial 1 again)",
+    ]
+    assert list(trace(drawn, "completed trials").y) == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
+
+
+def test_the_chosen_config_stands_out_though_another_is_lower(tmp_path):
+    thick = [one for one in parallel(replicated(tmp_path)).data if one.line.width == 4.0]
+    assert [set(one.customdata) for one in thick] == [{1}]

@@ -227,3 +227,15 @@ def test_a_study_with_traces_has_its_signals_on_the_page(tmp_path):
     assert {"signals", "schedules"} <= set(page.figures)
     assert "440 kept, 460 of wall time" in page.text
     assert len(text) < 6e6
+
+
+def test_the_peak_of_the_best_schedule_is_its_own_not_that_of_the_drawing(tmp_path):
+    config = {"lr": 0.006785, "schedule": "linear", "warmup_fraction": 0.165}
+    events = [
+        sample.start(1.0),
+        TrialStarted(sample.spec(0, config, rungs=1), 2.0),
+        TrialReported(Report(0, 500, 500, 1.0, {"val_loss": 0.1}), 3.0),
+        TrialFinished(0, "completed", 4.0),
+        StudyFinished("1 trial has ended", 5.0, 0),
+    ]
+    assert "at most 0.006785" in Page(render(study_of(events, tmp_path))).text
