@@ -36,14 +36,16 @@ def estimates(values: Mapping[int, Sequence[float]]) -> dict[int, Estimate]:
     """Config -> its estimate, from the values of its seeds; {} while no config has two finite ones.
 
     With means `y_i` of `n_i` seeds, the pooled variance `s^2` of a single seed on `f` degrees of freedom, and
-    `t^2`, `m` variance and mean of the `k` configs: `b_i = t^2 / (t^2 + s^2 / n_i)`, posterior mean
-    `b_i y_i + (1 - b_i) m`, interval `± q sqrt(b_i s^2 / n_i + v_i)` with the quantile `q` of Student's t for
-    `f`. That `b_i` is estimated too is in `v_i = (1 - b_i)^2 (y_i - m)^2 (2 / (k - 3) + 2 / f)`. In `m` and
-    `t` a config counts as at most three times as far above the median as the best is below it.
+    `t^2`, `m` variance and mean of the `k` configs: `b_i = 1 - (k - 3) / (k - 1) s^2 / (s^2 + n_i t^2)`,
+    posterior mean `b_i y_i + (1 - b_i) m`, interval `± q sqrt(b_i s^2 / n_i + v_i)` with the quantile `q` of
+    Student's t for `f`. That `b_i` is estimated too is in `v_i`, which is
+    `(1 - b_i)^2 (y_i - m)^2 (2 / (k - 3) + 2 / f)`. The factor of `k` (Morris) keeps `b_i` above 0 where
+    `t^2` is estimated as 0: configs that seeds can hardly tell apart are still in the order of their means.
+    In `m` and `t` a config counts as at most three times as far above the median as the best is below it.
 
-    >>> found = estimates({0: [1.0, 1.2, 1.1], 1: [2.0], 2: [3.0]})
-    >>> round(found[0].mean, 2), found[0].low < 1.1 < found[0].high, found[0].seeds
-    (1.11, True, 3)
+    >>> found = estimates({0: [1.0, 1.2, 1.1], 1: [2.0], 2: [3.0], 3: [2.0], 4: [2.0]})
+    >>> round(found[0].mean, 3), found[0].low < 1.1 < found[0].high, found[0].seeds
+    (1.103, True, 3)
     """
     whole = {name: some for name, some in values.items() if some and all(map(math.isfinite, some))}
     single, freedom = scatter(whole.values())
@@ -52,13 +54,16 @@ def estimates(values: Mapping[int, Sequence[float]]) -> dict[int, Estimate]:
     means = {name: float(np.mean(some)) for name, some in whole.items()}
     middle, between = _between(np.array(list(means.values())), single, [len(some) for some in whole.values()])
     far = quantile(freedom)
+    trusted = max(0, len(whole) - 3) / max(
+        1, len(whole) - 1
+    )  # in the variances, as far as so many configs tell
     found: dict[int, Estimate] = {}
     for name, some in values.items():
         if name not in whole:
             found[name] = Estimate(math.inf, math.inf, math.inf, len(some))
             continue
         own = single / len(some)
-        share = between / (between + own) if between + own > 0 else 1.0
+        share = 1 - trusted * own / (between + own) if own > 0 else 1.0
         mean = share * means[name] + (1 - share) * middle
         doubt = (1 - share) ** 2 * (2 / max(1, len(whole) - 3) + 2 / freedom)
         width = far * math.sqrt(share * own + doubt * (means[name] - middle) ** 2)

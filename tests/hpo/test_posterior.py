@@ -27,7 +27,16 @@ def test_a_lucky_single_run_is_drawn_in_further_than_the_mean_of_three() -> None
     assert found[20].mean > found[21].mean > 0.2
 
 
-@pytest.mark.parametrize("noise", [0.05, 0.3, 1.0])
+def test_configs_that_seeds_hardly_tell_apart_are_in_the_order_of_their_means() -> None:
+    """Single values scatter less than seeds do, so that nothing is left for configs."""
+    values = {n: [0.16 + 0.001 * n] for n in range(14)}
+    leading = {14: [0.152, 0.175, 0.153], 15: [0.132, 0.158, 0.176], 16: [0.151, 0.170, 0.152]}
+    found = estimates(values | leading)
+    assert sorted(leading, key=lambda n: found[n].mean) == [15, 16, 14]
+    assert found[15].mean - found[15].low > 0.01  # and so is what is not known of them
+
+
+@pytest.mark.parametrize("noise", [0.05, 0.3, 1.0, 3.0])
 def test_the_interval_of_the_winner_holds_its_mean(noise: float) -> None:
     """The winner of 26 configs, three of which got two more seeds: chosen for its mean, luck included."""
     rng = np.random.default_rng(1)
