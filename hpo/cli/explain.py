@@ -13,7 +13,7 @@ from hpo.cli.options import Debug, Json, Root, Study
 from hpo.errors import UsageError
 from hpo.events import Event, TrialPaused, TrialResumed
 from hpo.history import History, Trial
-from hpo.judgement import judged_by
+from hpo.judgement import judged_by, judgement
 from hpo.listeners import words
 from hpo.listeners.console import searched
 
@@ -193,7 +193,8 @@ def _standing(history: History, trial: Trial) -> list[str]:
     value = history.value(trial)
     done = [other for other in history.trials.values() if other.state == "completed" and other is not trial]
     better = sum(history.value(other) < value for other in done)
-    return [f"{better} of the {len(done)} other completed trials ended better."] if done else []
+    stands = [f"{better} of the {len(done)} other completed trials ended better."] if done else []
+    return [*stands, *said] if judgement(history, trial) else stands
 
 
 def _place(history: History, trial: Trial) -> list[str]:

@@ -181,7 +181,7 @@ def show(
         elif history.objective.others and trial.spec.trial in front:
             shown += "  front"
         if trial.replica_of is not None:
-            shown += f"  of {trial.replica_of}"
+            shown += f"  (trial {trial.replica_of} again)"
         config = "  ".join(f"{name}={_short(item)}" for name, item in trial.spec.config.items())
         counters = (trial.spent, trial.kept, trial.wall) if differ else (trial.spent,)
         steps = "  ".join(f"{one:>6}" for one in counters)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from hpo import config as configs
+from hpo.cli.explain import ended
 from hpo.errors import UsageError
 from hpo.events import (
     Event,
@@ -22,7 +23,7 @@ from hpo.events import (
     TrialStopped,
 )
 from hpo.history import History, Trial
-from hpo.judgement import judged_by, judgement, table
+from hpo.judgement import judgement, table
 from hpo.limits import Limits
 from hpo.listeners.runs import Runs
 from hpo.listeners.summary import summary
@@ -250,7 +251,11 @@ def test_a_config_that_breaks_off_with_another_seed_is_not_the_best() -> None:
     assert history.best is history.trials[1]
     assert math.isinf(history.judged[0][0].mean)
     assert history.judged[1][0].seeds == 3
-    assert judged_by(history, history.trials[0]) == "not judged: with 1 of 3 seeds it broke off (trial 4)"
+    assert ended(history, history.trials[0])[1:] == [
+        "0 of the 5 other completed trials ended better.",
+        "Its config is not judged: with 1 of 3 seeds it broke off (trial 4).",
+    ]
+    assert ended(history, history.trials[2])[1:] == ["5 of the 5 other completed trials ended better."]
 
 
 def test_members_of_a_front_are_trained_again_and_compared_by_their_means() -> None:
