@@ -75,6 +75,9 @@ def _read(part: str, text: str, what: str, table: Mapping[str, Any]) -> tuple[st
 
 
 def every() -> tuple[str, ...]:
-    """Every sampler without a pruner, and every pruner with the plainest sampler and with the model."""
+    """Every sampler without a pruner, and every pruner with the plainest sampler and with two that learn."""
     pruned = [name for name in PRUNERS if name != "never"]
-    return (*SAMPLERS, *(f"{sampler}+{pruner}" for sampler in ("random", "tpe") for pruner in pruned))
+    return (
+        *SAMPLERS,
+        *(f"{sampler}+{pruner}" for sampler in ("random", "tpe", "curve") for pruner in pruned),
+    )

@@ -105,7 +105,7 @@ def test_one_seed_tells_no_interval() -> None:
 def test_all_contenders_are_the_tables() -> None:
     texts = [contender(text) for text in every()]
     assert {one.sampler for one in texts} == set(SAMPLERS)
-    assert {one.pruner for one in texts} == set(PRUNERS)
+    assert {one.pruner for one in texts if one.sampler == "curve"} == set(PRUNERS)
 
 
 @pytest.mark.parametrize(
@@ -134,6 +134,7 @@ def test_the_command_prints_a_table_and_draws(tmp_path: Path) -> None:
     done = hpo("random", "random+asha", *few)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("2 problems, 2 seeds, 1 trial at once")
+    assert "\nregret at 4x: of what would be returned" in done.stdout
     assert "| `random+asha` |" in done.stdout
     assert "regret at 3x" in done.stdout
     assert "\nmemory\n" in done.stdout
