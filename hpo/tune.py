@@ -1,6 +1,6 @@
 """Our samplers and pruners inside a `Tuner` of Ray Tune, for those who have one already.
 
-    search = TuneSampler({"lr": {"low": 1e-4, "high": 1.0, "scale": "log"}}, "tpe", steps=30)
+    search = TuneSampler({"lr": {"low": 1e-4, "high": 1.0, "scale": "log"}}, "curve", steps=30)
     early = TunePruner("asha", steps=30)
     Tuner(train, tune_config=TuneConfig(search_alg=search, scheduler=early, num_samples=50)).fit()
 
@@ -113,7 +113,7 @@ class TuneSampler(Searcher):
 
     Args:
         space: what is searched, or its table as in a study file's [space].
-        sampler: random, sobol, grid, tpe, gp, cmaes or nsga2.
+        sampler: random, sobol, grid, curve, tpe, gp, cmaes or nsga2.
         steps: the `time_attr` at which a trial is complete.
         metric: its name in the results.
         mode: "min" or "max".
@@ -128,7 +128,7 @@ class TuneSampler(Searcher):
     def __init__(
         self,
         space: Space | Mapping[str, Any],
-        sampler: str = "tpe",
+        sampler: str = "curve",
         *,
         steps: int,
         metric: str = "val_loss",
