@@ -3,6 +3,7 @@
 Every error is a UsageError of one line: file, key, value, and what would be right.
 """
 
+import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -215,8 +216,11 @@ class StudyConfig:
         limit = self.limits
         steps = (limit.trials or DEFAULT_TRIALS) * self.steps
         runner, trial = self.table["runner"], self.table["trial"]
-        # Half of the trials at once at the most: the sampler has to hear of some before it asks on.
-        at_once = -(-(limit.trials or 0) // (2 * self.workers()))
+        # Half of the trials at once at the most: the sampler has to hear of some before it asks on. Where
+        # steps are limited, those are as many as whole trainings: of more, hardly any would come to its end.
+        paid = max(1, limit.total_steps // self.steps) if limit.total_steps else math.inf
+        trials = min(limit.trials or math.inf, paid)
+        at_once = math.ceil(trials / (2 * self.workers())) if math.isfinite(trials) else 0
         # A trial with its fold models beside it takes as many lanes more.
         most = at_once * (1 + self.validation.folds if self.has_folds_beside() else 1)
         return Target(

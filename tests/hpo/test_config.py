@@ -197,6 +197,17 @@ def test_no_more_lanes_are_measured_out_than_let_half_of_the_trials_start_at_onc
     assert config.target(Path()).most_lanes == 0
 
 
+def test_steps_that_pay_for_few_trainings_are_not_shared_out_among_many() -> None:
+    table = {"task": f"{SAMPLE}:Line", "runner": {"workers": 2}, "trial": {"steps": 200}}
+    for limits, lanes in (
+        ({"total_steps": 3000}, 4),
+        ({"total_steps": 3000, "trials": 500}, 4),
+        ({"total_steps": 100_000, "trials": 7}, 2),
+        ({"total_steps": 399}, 1),
+    ):
+        assert built({**table, "limits": limits}).target(Path()).most_lanes == lanes
+
+
 @pytest.mark.parametrize("name", ["lanes", "workers"])
 def test_lanes_and_workers_of_0_are_refused_in_a_table_and_read_in_a_file(name: str, tmp_path: Path) -> None:
     with pytest.raises(

@@ -19,6 +19,12 @@ def test_equal_seeds_leave_no_doubt_and_one_that_broke_off_no_hope() -> None:
     assert math.isinf(found[2].mean)
 
 
+def test_a_config_that_is_alone_has_its_own_mean() -> None:
+    found = estimates({0: [1.0, 1.2, 1.1]})[0]
+    assert found.mean == pytest.approx(1.1)
+    assert (found.low, found.high) == pytest.approx((0.852, 1.348), abs=0.001)  # Student's t of three
+
+
 def test_a_lucky_single_run_is_drawn_in_further_than_the_mean_of_three() -> None:
     rng = np.random.default_rng(0)
     values = {n: list(rng.normal(1.0, 0.3, 1)) for n in range(20)}
