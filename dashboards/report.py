@@ -91,8 +91,9 @@ def render(study: Study) -> str:
         section(
             "signals",
             "Step by step",
-            "What every kept update was, for the best trial; a click in the legend shows the others. Thin "
-            "branches of the rate are probes: steps that were tried and gone back on.",
+            "What every kept update was, for the best trial; a click in the legend shows the others. "
+            "Gradient norms are before clipping: l2, and l1 dotted. Thin branches of the rate are probes: "
+            "steps that were tried and gone back on.",
             lambda: signals(study),
             "",
         ),

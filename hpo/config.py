@@ -40,6 +40,7 @@ from trials.spec import SIZES, Config, Value
 from trials.validation import PLAIN, Validation
 
 DEFAULT_TRIALS = 32
+_FEW_LANES = 4  # of a processor: what one compiled call takes
 
 Kind = Literal["task", "function"]
 
@@ -216,11 +217,7 @@ class StudyConfig:
         limit = self.limits
         steps = (limit.trials or DEFAULT_TRIALS) * self.steps
         runner, trial = self.table["runner"], self.table["trial"]
-        # Half of the trials at once at the most: the sampler has to hear of some before it asks on. Where
-        # steps are limited, those are as many as whole trainings: of more, hardly any would come to its end.
-        paid = max(1, limit.total_steps // self.steps) if limit.total_steps else math.inf
-        trials = min(limit.trials or math.inf, paid)
-        at_once = math.ceil(trials / (2 * self.workers())) if math.isfinite(trials) else 0
+        at_once = self._at_once()
         # A trial with its fold models beside it takes as many lanes more.
         most = at_once * (1 + self.validation.folds if self.has_folds_beside() else 1)
         return Target(
@@ -245,6 +242,23 @@ class StudyConfig:
             most_trials=at_once if self.listens() or self.has_folds_beside() else 0,
             validation=asdict(self.validation),
         )
+
+    def _at_once(self) -> int:
+        """Trials that a worker has at once at the most; 0: one in each of its lanes.
+
+        Half of the study's, as the sampler has to hear of some before it asks on. Where steps are limited it
+        has as many as whole trainings: of more, hardly any would come to its end.
+        """
+        limit, runner = self.limits, self.table["runner"]
+        paid = max(1, limit.total_steps // self.steps) if limit.total_steps else math.inf
+        trials = min(limit.trials or math.inf, paid)
+        if math.isfinite(trials):
+            return math.ceil(trials / (2 * self.workers()))
+        # How many time will pay for is not known. On processors more lanes than a few gain next to nothing.
+        device = str(runner["device"]) or ("cuda" if placing.cuda_devices() else "cpu")
+        if device != "cpu" or runner["name"] == "ray":
+            return 0
+        return max(_FEW_LANES, math.ceil(DEFAULT_TRIALS / (2 * self.workers())))
 
     def _save_every(self) -> int:
         """Ticks between two rows of a trial under way; on a cluster, where workers come and go, there are."""

@@ -193,8 +193,11 @@ def test_lanes_are_measured_for_a_task_and_one_for_a_function() -> None:
 def test_no_more_lanes_are_measured_out_than_let_half_of_the_trials_start_at_once() -> None:
     config = built({"task": f"{SAMPLE}:Line", "runner": {"workers": 2}, "limits": {"trials": 7}})
     assert config.target(Path()).most_lanes == 2
-    config = built({"task": f"{SAMPLE}:Line", "limits": {"seconds": 7.0}})
-    assert config.target(Path()).most_lanes == 0
+    table = {"task": f"{SAMPLE}:Line", "limits": {"seconds": 7.0}}
+    assert built({**table, "runner": {"device": "cuda:0"}}).target(Path()).most_lanes == 0
+    for workers, lanes in ((2, 8), (64, 4)):
+        runner = {"device": "cpu", "workers": workers}
+        assert built({**table, "runner": runner}).target(Path()).most_lanes == lanes
 
 
 def test_steps_that_pay_for_few_trainings_are_not_shared_out_among_many() -> None:
