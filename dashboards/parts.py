@@ -169,7 +169,10 @@ def facts(study: Study) -> str:
     if history.incumbents:
         found = history.incumbents[-1]
         share = found.spent / history.spent if history.spent else 0.0
-        tiles.append((theme.duration(found.seconds), "to the best result", f"{share:.0%} of the steps"))
+        # Several seeds may have chosen another trial than the one that ended lowest.
+        is_best = study.best is study.history.trials[found.trial]
+        what = "to the best result" if is_best else f"to the best single run, trial {found.trial}"
+        tiles.append((theme.duration(found.seconds), what, f"{share:.0%} of the steps"))
     if tile := _audited(study):
         tiles.append(tile)
     shown = "".join(

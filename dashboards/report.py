@@ -62,7 +62,7 @@ def render(study: Study) -> str:
         section(
             "progress",
             "Progress",
-            f"The best {metric} so far, against the steps spent by all trials.",
+            f"The best {metric} of a single run so far, against the steps spent by all trials.",
             lambda: progress(study),
             "No trial has ended with a result yet.",
         ),

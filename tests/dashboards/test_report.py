@@ -229,6 +229,17 @@ def test_a_study_with_traces_has_its_signals_on_the_page(tmp_path):
     assert len(text) < 6e6
 
 
+def test_the_time_to_the_lowest_run_is_not_that_to_the_chosen_one(tmp_path):
+    events = [sample.start(1.0)]
+    for number, value in enumerate([0.1, 0.2]):
+        events.append(TrialStarted(sample.spec(number, {"lr": 0.1}, rungs=1), 2.0))
+        events.append(TrialReported(Report(number, 500, 500, 1.0, {"val_loss": value}), 3.0 + number))
+        events.append(TrialFinished(number, "completed", 3.5 + number))
+    for chosen, said in ((0, "to the best result"), (1, "to the best single run, trial 0")):
+        page = render(study_of([*events, StudyFinished("2 trials have ended", 9.0, chosen)], tmp_path))
+        assert said in Page(page).text
+
+
 def test_the_peak_of_the_best_schedule_is_its_own_not_that_of_the_drawing(tmp_path):
     config = {"lr": 0.006785, "schedule": "linear", "warmup_fraction": 0.165}
     events = [
