@@ -40,10 +40,11 @@ def judged_by(history: History, trial: Trial) -> str:
     found = judgement(history, trial)
     if found is not None:
         numbers = ", ".join(str(one.spec.trial) for one in seeds)
+        plain = history.objective.shown(float(np.mean([history.value(one) for one in seeds])))
         mean, low, high = (f"{value:.4g}" for value in found[:3])
         return (
-            f"judged by {found.seeds} seeds: {history.objective.metric} {mean} on average, {low} to {high} "
-            f"at {LEVEL:.0%} (trials {numbers})"
+            f"judged by {found.seeds} seeds: {history.objective.metric} {plain:.4g} on average, {mean} "
+            f"expected of further seeds, {low} to {high} at {LEVEL:.0%} (trials {numbers})"
         )
     if history.is_seedless:
         return "judged by one seed: others gave the same, to the last digit"
