@@ -1,6 +1,8 @@
 """Trials in the plane of two metrics, and those that no other beats."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -51,9 +53,29 @@ def front(study: Study) -> go.Figure | None:
                 marker={"color": _COLOURS[name], "size": 7 + 3 * is_front, "opacity": 0.5 + 0.5 * is_front},
                 hovertemplate="%{text}<br>%{x:.4g}, <b>%{y:.4g}</b><extra></extra>",
             )
-        drawn.update_xaxes(title_text=theme.text(other.metric, 32), row=1, col=column)
+        across = [_value(trial, other.metric) for some in groups.values() for trial in some]
+        drawn.update_xaxes(title_text=theme.text(other.metric, 32), **_axis(across), row=1, col=column)
+    up = [_value(trial, first.metric) for some in groups.values() for trial in some]
+    drawn.update_yaxes(**_axis(up))
     drawn.update_yaxes(title_text=theme.text(first.metric, 32), row=1, col=1)
     return drawn
+
+
+def _axis(values: Sequence[float]) -> dict[str, Any]:
+    """Logarithmic where values span more than a decade, or the front would be a spot beside those far off.
+
+    Nothing is cut, unlike in `theme.metric_axis`: an end of the front may be far off itself.
+    """
+    low, high = min(values), max(values)
+    if not (low > 0 and high / low > 20):
+        return {}
+    ticks, room = theme.decades(low, high), 0.06 * math.log10(high / low)
+    return {
+        "type": "log",
+        "range": [math.log10(low) - room, math.log10(high) + room],
+        "tickvals": ticks,
+        "ticktext": [theme.number(tick) for tick in ticks],
+    }
 
 
 _COLOURS = {

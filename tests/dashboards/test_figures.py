@@ -5,6 +5,7 @@ import pytest
 
 from dashboards import theme
 from dashboards.figures.curves import curves
+from dashboards.figures.front import front
 from dashboards.figures.importance import importance
 from dashboards.figures.parallel import parallel
 from dashboards.figures.progress import progress
@@ -244,3 +245,22 @@ def test_other_seeds_have_dots_of_their_own(tmp_path):
 def test_the_chosen_config_stands_out_though_another_is_lower(tmp_path):
     thick = [one for one in parallel(replicated(tmp_path)).data if one.line.width == 4.0]
     assert [set(one.customdata) for one in thick] == [{1}]
+
+
+def fronted(trials, tmp_path):
+    """A study of two metrics, from pairs of them."""
+    events = [sample.start(1.0, metric=["val_loss", "price"])]
+    for number, (loss, price) in enumerate(trials):
+        events.append(TrialStarted(sample.spec(number, {"lr": 0.1}, rungs=1), 2.0))
+        events.append(TrialReported(Report(number, 500, 500, 1.0, {"val_loss": loss, "price": price}), 3.0))
+        events.append(TrialFinished(number, "completed", 3.5))
+    return fold(events, tmp_path)
+
+
+def test_a_front_beside_trials_that_are_far_off_has_room_on_logarithmic_axes(tmp_path):
+    drawn = front(fronted([(0.01, 0.5), (0.02, 0.1), (0.9, 20.0)], tmp_path))
+    for axis, low, high in ((drawn.layout.xaxis, 0.1, 20.0), (drawn.layout.yaxis, 0.01, 0.9)):
+        assert axis.type == "log"
+        assert axis.range[0] < math.log10(low) < math.log10(high) < axis.range[1]
+    drawn = front(fronted([(0.5, 0.0), (0.4, 1.0)], tmp_path))  # 0 has no logarithm
+    assert drawn.layout.xaxis.type is None
