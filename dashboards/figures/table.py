@@ -78,7 +78,8 @@ def _cell(value: object, kind: str) -> str:
     if value is None:
         return f'<td class="{kind} none" data-sort="">&ndash;</td>'
     if kind == "state":
-        return f'<td class="state" data-state="{value}">{value}</td>'
+        state = str(value).split(" ", 1)[0]  # its colour; of a replica more follows
+        return f'<td class="state" data-state="{state}">{value}</td>'
     if kind == "text":
         return f'<td class="text">{theme.text(value)}</td>'
     assert isinstance(value, (int, float))

@@ -242,6 +242,11 @@ def test_other_seeds_have_dots_of_their_own(tmp_path):
     assert list(trace(drawn, "completed trials").y) == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
 
 
+def test_a_replica_has_the_colour_of_its_state(tmp_path):
+    shown = table(replicated(tmp_path))
+    assert '<td class="state" data-state="completed">completed (trial 1 again)</td>' in shown
+
+
 def test_the_chosen_config_stands_out_though_another_is_lower(tmp_path):
     thick = [one for one in parallel(replicated(tmp_path)).data if one.line.width == 4.0]
     assert [set(one.customdata) for one in thick] == [{1}]
