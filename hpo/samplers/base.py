@@ -117,7 +117,7 @@ def check(name: str, objective: Objective, space: Space, earlier: Sequence[str] 
     if space.priors and not SAMPLERS[name].priors:
         able = ", ".join(sorted(one for one, entry in SAMPLERS.items() if entry.priors))
         raise UsageError(
-            f"sampler {name!r} takes no priors, and {', '.join(space.priors)} have one; those that do: {able}"
+            f"sampler {name!r} takes no prior of {', '.join(space.priors)}; those that do: {able}"
         )
 
 

@@ -1,4 +1,5 @@
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,8 @@ from hpo.events import StudyFinished, TrialFinished, TrialReported, TrialStarted
 from tests import events_sample as sample
 from tests import traced_sample as traced
 from trials.spec import Report
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -245,6 +248,11 @@ def test_other_seeds_have_dots_of_their_own(tmp_path):
 def test_a_replica_has_the_colour_of_its_state(tmp_path):
     shown = table(replicated(tmp_path))
     assert '<td class="state" data-state="completed">completed (trial 1 again)</td>' in shown
+
+
+def test_every_state_has_its_colour_in_the_table():
+    style = (ROOT / "dashboards" / "report.css").read_text()
+    assert all(f"var(--{state})" in style for state in theme.STATE_COLOURS)
 
 
 def test_the_chosen_config_stands_out_though_another_is_lower(tmp_path):

@@ -114,7 +114,7 @@ def test_a_trial_that_is_not_there_is_refused(command, history: History) -> None
             ("center = 0.4", "center = 4"),
             "told.toml [space] x: prior: center=4 must be a number from -2 to 2",
         ),
-        (('"curve"\np', '"tpe"\np'), "sampler 'tpe' takes no priors, and x, kind have one; those that do"),
+        (('"curve"\np', '"tpe"\np'), "sampler 'tpe' takes no prior of x, kind; those that do: curve"),
         (("rate = 0.03", "rate = 3.0"), "told.toml [[start]] 2: rate=3.0 must be a number from 0.001 to 1"),
         (('kind = "far"\n', ""), "told.toml [[start]] 1: shift needs kind, which decides whether"),
     ],
