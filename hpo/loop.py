@@ -259,7 +259,7 @@ class Search:
                 self._replicate()
                 if not self.history.is_running:
                     if exhausted in (_NO_MORE, self._gain[0]) or self._room() == 0:
-                        return exhausted
+                        return self._with_rest(exhausted)
                     exhausted = ""  # what was kept free for replicas is not needed
             began = time.perf_counter()
             events = self.runner.poll(_POLL_SECONDS)
@@ -320,6 +320,17 @@ class Search:
             return f"{self.limits.seconds:g} seconds, the last for replicas"
         kept_free = self.limits.spare(self.history, self.plan.budget) or 0
         return self.limits.exhausted(self.history, self.plan.budget, kept_free)
+
+    def _with_rest(self, reason: str) -> str:
+        """The reason; where a number of trials is one, with those that were kept for replicas in vain.
+
+        So it is where fewer configs lead than were thought: one that began now could have no second seed.
+        """
+        most = self.limits.trials
+        rest = 0 if most is None else most - len(self.history.trials)
+        if rest < 1 or not reason.startswith(f"{most} trial"):
+            return reason
+        return f"{reason}, {rest} of them kept for replicas and not begun"
 
     def _replicate(self) -> None:
         """Start as many replicas of the leading configs as there is room for."""

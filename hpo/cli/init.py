@@ -37,7 +37,7 @@ pruner = "asha"                       # never, median, asha, trust, pause
 seed = 0
 
 [limits]                              # the first one reached ends the study
-trials = 32                           # also: total_steps, seconds, target, no_improvement
+trials = 32                           # also: total_steps, seconds, target, no_improvement, min_improvement
 
 [tracking]
 uri = "sqlite:///mlflow.db"           # `hpo ui` shows it; "none" for no tracking

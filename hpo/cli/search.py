@@ -119,9 +119,9 @@ def search(
     steps: Annotated[int | None, typer.Option(min=1, help="Budget of one trial, in optimizer steps.")] = None,
     seconds: Seconds = None,
     sampler: Annotated[
-        str | None, typer.Option(help="random, sobol, grid, curve, tpe, gp, cmaes, nsga2.")
+        str | None, typer.Option(help="random, sobol, grid, curve (default), tpe, gp, cmaes, nsga2.")
     ] = None,
-    pruner: Annotated[str | None, typer.Option(help="never, median, asha, trust, pause.")] = None,
+    pruner: Annotated[str | None, typer.Option(help="never, median, asha (default), trust, pause.")] = None,
     lanes: Lanes = None,
     workers: Workers = None,
     device: Device = None,
@@ -385,7 +385,8 @@ def _dry_run(config: StudyConfig, folder: Path) -> None:
     plan = config.plan()
     for line in config.notices:
         sys.stderr.write(f"hpo: {line}\n")
-    search = config.table["search"]
+    search, most = config.table["search"], config.most_workers()
+    workers = f"{most} worker{'s' * (most != 1)}" if most else "as many workers as fit"
     fixed = ", ".join(f"{name}={value}" for name, value in config.space.fixed.items())
     lines = [
         f"study      {config.name} in {folder} (nothing was written)",
@@ -401,7 +402,7 @@ def _dry_run(config: StudyConfig, folder: Path) -> None:
         f"search     sampler {search['sampler']}, pruner {search['pruner']}, seed {config.seed}",
         f"replicas   {_replicas(config)}",
         *(f"earlier    {event.text}" for event in earlier if isinstance(event, Noticed)),
-        f"runner     {config.runner_name()}: {config.most_workers() or 'as many as fit'} workers of {lanes} lanes"
+        f"runner     {config.runner_name()}: {workers} of {lanes} lane{'s' * (lanes != 1)}"
         + ("" if config.lanes() else " (measured)"),
         f"tracking   {config.table['tracking']['uri']}",
     ]

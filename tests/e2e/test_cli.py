@@ -160,11 +160,11 @@ def test_a_dry_run_says_what_would_happen_and_writes_nothing(command, sample, tm
     ):
         assert line in said.out.splitlines()
     (lanes,) = re.findall(
-        r"^runner     lanes: 1 workers of (\d+) lanes \(measured\)$", said.out, re.MULTILINE
+        r"^runner     lanes: 1 worker of (\d+) lanes? \(measured\)$", said.out, re.MULTILINE
     )
     assert 1 <= int(lanes) <= 5
     said = command("search", sample("Line"), "--dry-run", "--lanes", 3, *LANES)
-    assert "runner     lanes: 1 workers of 3 lanes" in said.out.splitlines()
+    assert "runner     lanes: 1 worker of 3 lanes" in said.out.splitlines()
     assert not list(tmp_path.iterdir())
 
 

@@ -221,6 +221,16 @@ def test_where_seeds_play_no_role_the_search_goes_on_with_what_was_kept_free() -
     assert history.best is min(first, key=history.value)
 
 
+def test_the_reason_says_what_was_kept_for_replicas_in_vain() -> None:
+    history = history_of(searched(limits=Limits(trials=8), pruner="asha"))
+    assert history.finish is not None
+    assert history.finish.reason == "8 trials, 2 of them kept for replicas and not begun"
+    assert len(history.trials) == 6
+    history = history_of(searched())
+    assert history.finish is not None
+    assert history.finish.reason == "20 trials"
+
+
 def test_what_cannot_lead_frees_what_was_kept_for_it() -> None:
     # Two of three trials fail or diverge.
     history = history_of(searched("sometimes", limits=Limits(trials=12), lanes=1))
