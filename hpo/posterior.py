@@ -54,9 +54,8 @@ def estimates(values: Mapping[int, Sequence[float]]) -> dict[int, Estimate]:
     means = {name: float(np.mean(some)) for name, some in whole.items()}
     middle, between = _between(np.array(list(means.values())), single, [len(some) for some in whole.values()])
     far = quantile(freedom)
-    trusted = max(0, len(whole) - 3) / max(
-        1, len(whole) - 1
-    )  # in the variances, as far as so many configs tell
+    # How far so many configs tell their variance.
+    trusted = max(0, len(whole) - 3) / max(1, len(whole) - 1)
     found: dict[int, Estimate] = {}
     for name, some in values.items():
         if name not in whole:

@@ -1,7 +1,7 @@
 """Trials in the plane of two metrics, and those that no other beats."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
@@ -12,6 +12,7 @@ from dashboards.load import Study
 from hpo.history import Trial
 
 _MOST = 3  # planes side by side
+_FRONT = "front"  # the group of those that no other beats
 
 
 def front(study: Study) -> go.Figure | None:
@@ -28,7 +29,7 @@ def front(study: Study) -> go.Figure | None:
     groups = {
         "beaten": [t for t in trials if t.spec.trial not in members and not study.history.excess(t)],
         "beyond the constraints": [t for t in trials if study.history.excess(t)],
-        "front": study.history.front,
+        _FRONT: study.history.front,
     }
     shown = others[:_MOST]
     drawn = theme.figure(380)
@@ -37,7 +38,7 @@ def front(study: Study) -> go.Figure | None:
         for name, some in groups.items():
             if not some:
                 continue
-            is_front = name == "front"
+            is_front = name == _FRONT
             drawn.add_scatter(
                 row=1,
                 col=column,
@@ -53,16 +54,15 @@ def front(study: Study) -> go.Figure | None:
                 marker={"color": _COLOURS[name], "size": 7 + 3 * is_front, "opacity": 0.5 + 0.5 * is_front},
                 hovertemplate="%{text}<br>%{x:.4g}, <b>%{y:.4g}</b><extra></extra>",
             )
-        across = [_value(trial, other.metric) for some in groups.values() for trial in some]
+        across = _values(study, groups, other.metric)
         drawn.update_xaxes(title_text=theme.text(other.metric, 32), **_axis(across), row=1, col=column)
-    up = [_value(trial, first.metric) for some in groups.values() for trial in some]
-    drawn.update_yaxes(**_axis(up))
+    drawn.update_yaxes(**_axis(_values(study, groups, first.metric)))
     drawn.update_yaxes(title_text=theme.text(first.metric, 32), row=1, col=1)
     return drawn
 
 
 def _axis(values: Sequence[float]) -> dict[str, Any]:
-    """Logarithmic where values span more than a decade, or the front would be a spot beside those far off.
+    """Logarithmic where values are far apart, or the front would be a spot beside those far off.
 
     Nothing is cut, unlike in `theme.metric_axis`: an end of the front may be far off itself.
     """
@@ -81,8 +81,13 @@ def _axis(values: Sequence[float]) -> dict[str, Any]:
 _COLOURS = {
     "beaten": theme.STATE_COLOURS["completed"],
     "beyond the constraints": theme.STATE_COLOURS["diverged"],
-    "front": theme.BEST,
+    _FRONT: theme.BEST,
 }
+
+
+def _values(study: Study, groups: Mapping[str, Sequence[Trial]], metric: str) -> list[float]:
+    """Of every trial that is drawn."""
+    return [_value(study, trial, metric, name == _FRONT) for name, some in groups.items() for trial in some]
 
 
 def _value(study: Study, trial: Trial, metric: str, is_front: bool) -> float:
