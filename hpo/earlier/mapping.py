@@ -63,7 +63,7 @@ def taken(
         UsageError: no name in common, or no trial that can be taken.
     """
     if not former.trials:
-        raise UsageError(f"{place}: no trial of it has ended, of {former.under_way} that began")
+        raise UsageError(f"{place}: none of its trials has ended, of {former.under_way} that began")
     known = {name for trial in former.trials for name in trial.config}
     names = mapped(space, known)
     if not names:

@@ -100,7 +100,7 @@ def test_studies_without_a_common_name_and_without_a_usable_trial_are_refused() 
         UsageError, match=r"can be begun with: 1 broke off; 2 outside of the bounds here \(lr\)"
     ):
         begun(done({"lr": 5.0}), done({"lr": 6.0}), FormerTrial({"lr": 0.01}, "failed", 10, {10: (0.1,)}))
-    with pytest.raises(UsageError, match="none of its 3 trials has ended"):
+    with pytest.raises(UsageError, match="none of its trials has ended, of 3 that began"):
         taken("old", FormerStudy("loss", (), 3), SPACE, "--from old", 0.0)
 
 
