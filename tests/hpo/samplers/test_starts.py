@@ -112,7 +112,7 @@ def test_a_right_prior_is_sooner_at_the_optimum_and_a_wrong_one_is_overcome():
 
 @pytest.mark.parametrize("name", ["tpe", "sobol", "gp"])
 def test_a_sampler_that_takes_no_priors_says_which_do(name):
-    with pytest.raises(UsageError, match=r"takes no priors, and lr, optimizer have one; .*: curve, random"):
+    with pytest.raises(UsageError, match=r"takes no prior of lr, optimizer; .*: curve, random"):
         build(name, BELIEVED, Objective())
 
 
