@@ -140,9 +140,8 @@ class History:
             case StudyStarted():
                 self._elapsed_before = self.elapsed()
                 self.study, self.finish = event, None
-                self._ranking = self._fronts = self._first_fronts = (
-                    None  # which bounds count may have changed
-                )
+                # Which bounds count may have changed.
+                self._ranking = self._fronts = self._first_fronts = None
                 self.sessions += 1
                 self._session_start = event.time
                 self._rested, self._paused_since = 0.0, math.nan
